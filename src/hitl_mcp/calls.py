@@ -1,0 +1,288 @@
+"""What a call is, what may become of it, and the lifecycle table that everything else obeys. No I/O.
+
+A call is what an agent asked to run. The policy gives a *decision*, people give *verdicts*, running it brings an
+*outcome*. Only the store changes a status, and only along `LIFECYCLE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from hitl_mcp.canonical import digest_of
+
+
+class Status(StrEnum):
+    """Where a call stands."""
+
+    HELD = "held"
+    DENIED = "denied"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    INVALIDATED = "invalidated"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+# INVARIANT: a status changes only as written here. `None` stands for a call that has no record yet.
+LIFECYCLE: dict[Status | None, frozenset[Status]] = {
+    None: frozenset({Status.HELD, Status.DENIED, Status.RUNNING}),
+    Status.HELD: frozenset({Status.APPROVED, Status.REJECTED, Status.EXPIRED, Status.WITHDRAWN, Status.INVALIDATED}),
+    Status.APPROVED: frozenset({Status.RUNNING, Status.REJECTED, Status.EXPIRED, Status.WITHDRAWN, Status.INVALIDATED}),
+    Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
+    Status.UNKNOWN: frozenset({Status.SUCCEEDED, Status.FAILED}),
+    Status.DENIED: frozenset(),
+    Status.REJECTED: frozenset(),
+    Status.EXPIRED: frozenset(),
+    Status.WITHDRAWN: frozenset(),
+    Status.INVALIDATED: frozenset(),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+}
+
+OPEN = frozenset({Status.HELD, Status.APPROVED, Status.RUNNING, Status.UNKNOWN})
+"""Statuses in which an identical request gets the record that exists."""
+
+WAITING = frozenset({Status.HELD, Status.APPROVED, Status.RUNNING})
+"""Statuses in which waiting a little longer may bring news by itself."""
+
+
+def may_become(old: Status | None, new: Status) -> bool:
+    """Whether the lifecycle has this step."""
+    return new in LIFECYCLE[old]
+
+
+class Effect(StrEnum):
+    """What a decision says, from the mildest to the strictest."""
+
+    ALLOW = "allow"
+    HOLD = "hold"
+    DENY = "deny"
+
+    @property
+    def strictness(self) -> int:
+        return _STRICTNESS[self]
+
+
+_STRICTNESS = {Effect.ALLOW: 0, Effect.HOLD: 1, Effect.DENY: 2}
+
+
+@dataclass(frozen=True)
+class RuleMatch:
+    """A rule's share in a decision. `error` is set where its condition could not be evaluated (it then restricts)."""
+
+    id: str
+    effect: Effect
+    reason: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SignalMatch:
+    """A signal's share in a score: 0-100 points with their reason; `error` as in `RuleMatch`."""
+
+    id: str
+    points: int
+    reason: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What must be met before a held call is approved: `quorum` different reviewers, each with one of `roles`.
+
+    `id` names the rule, or the band (`band-75`), or `default`. No roles means any reviewer.
+    """
+
+    id: str
+    roles: tuple[str, ...] = ()
+    quorum: int = 1
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the policy says of one call, with everything that made it so. `policy` is the policy's version."""
+
+    effect: Effect
+    score: int
+    policy: str
+    reasons: tuple[str, ...] = ()
+    rules: tuple[RuleMatch, ...] = ()
+    signals: tuple[SignalMatch, ...] = ()
+    band: str | None = None
+    requirements: tuple[Requirement, ...] = ()
+    expires_in_seconds: int = 24 * 3600
+    run_within_seconds: int = 3600
+    paused: bool = False
+
+
+class VerdictKind(StrEnum):
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+Assurance = Literal["link", "cli"]
+"""How strongly we know who gave a verdict: `link` (signed in by a one-time link) is stronger than `cli`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reviewer said of the bytes that `digest` names, with the roles held at that time."""
+
+    kind: VerdictKind
+    reviewer: str
+    roles: tuple[str, ...]
+    digest: str
+    surface: str
+    assurance: Assurance
+    at: str
+    reason: str = ""
+
+
+def counts_for(verdict: Verdict, requirement: Requirement) -> bool:
+    """Whether an approval counts towards a requirement: by one of its roles, or by anyone where it names none."""
+    if verdict.kind is not VerdictKind.APPROVE:
+        return False
+    return not requirement.roles or not set(requirement.roles).isdisjoint(verdict.roles)
+
+
+def approvals_for(requirement: Requirement, verdicts: Iterable[Verdict], digest: str) -> tuple[str, ...]:
+    """The different reviewers whose approval of exactly these bytes counts towards a requirement, in order."""
+    names: dict[str, None] = {}
+    for verdict in verdicts:
+        if verdict.digest == digest and counts_for(verdict, requirement):
+            names.setdefault(verdict.reviewer)
+    return tuple(names)
+
+
+def unmet(requirements: Sequence[Requirement], verdicts: Sequence[Verdict], digest: str) -> tuple[Requirement, ...]:
+    """The requirements that these verdicts do not meet yet."""
+    return tuple(
+        requirement
+        for requirement in requirements
+        if len(approvals_for(requirement, verdicts, digest)) < requirement.quorum
+    )
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """What an agent asked to run, bound to bytes. Everything here is covered by `digest_for`.
+
+    `arguments_json` and `meta_json` are canonical JSON; `fingerprint` identifies the upstream's command or URL,
+    `definition` the tool's full definition as it was shown.
+    """
+
+    upstream: str
+    tool: str
+    name: str
+    arguments_json: str
+    agent: str
+    fingerprint: str
+    definition: str
+    meta_json: str = "{}"
+
+
+def digest_for(call: ToolCall, policy: str) -> str:
+    """The digest a verdict names: upstream and its fingerprint, tool and definition, bytes, agent, policy version."""
+    return digest_of(
+        {
+            "v": 1,
+            "upstream": call.upstream,
+            "fingerprint": call.fingerprint,
+            "tool": call.tool,
+            "definition": call.definition,
+            "arguments": call.arguments_json,
+            "meta": call.meta_json,
+            "agent": call.agent,
+            "policy": policy,
+        }
+    )
+
+
+def request_key_for(call: ToolCall) -> str:
+    """What makes two requests the same: agent, upstream, tool and argument bytes as they were asked."""
+    return digest_of([call.agent, call.upstream, call.tool, call.arguments_json])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a call came to us, beside what it is: for display and for the policy, never for identity.
+
+    `claim` is the agent's own `hitl_reason`. `conversation` groups one agent connection over its reconnects.
+    """
+
+    conversation: str
+    claim: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What running a call brought. `result_json` is the upstream's own answer, kept for approved calls only.
+
+    `executed` is False only where it is certain that nothing was sent.
+    """
+
+    status: Literal[Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN]
+    executed: bool
+    at: str
+    detail: str = ""
+    result_json: str | None = None
+    result_digest: str | None = None
+    result_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class CallEvent:
+    """One step on record. `number` grows over all calls; `by` is who or what made the step.
+
+    Pausing and resuming are events of no call: `call_id` is empty and `status` None.
+    """
+
+    number: int
+    call_id: str
+    version: int
+    kind: str
+    status: Status | None
+    at: str
+    by: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """A call as it stands in the store. `version` grows with every change; times are `clock.to_text`."""
+
+    id: str
+    version: int
+    status: Status
+    call: ToolCall
+    asked: Asked
+    digest: str
+    request_key: str
+    decision: Decision
+    created_at: str
+    changed_at: str
+    expires_at: str | None = None
+    run_by: str | None = None
+    handed_over_at: str | None = None
+    repeat_of: str | None = None
+    closed_reason: str = ""
+    verdicts: tuple[Verdict, ...] = ()
+    outcome: Outcome | None = None
+    events: tuple[CallEvent, ...] = field(default=())
+
+    @property
+    def was_held(self) -> bool:
+        """Whether people were asked: such a record answers identical calls, an allowed one never does."""
+        return self.decision.effect is Effect.HOLD
+
+    @property
+    def rejection(self) -> Verdict | None:
+        """The verdict that rejected this call, if one did."""
+        return next((verdict for verdict in self.verdicts if verdict.kind is VerdictKind.REJECT), None)

@@ -1,0 +1,141 @@
+"""Every error this project raises on purpose, grouped by whose move it is.
+
+An error's text is written for the person who can act on it: `<where>: <what is wrong>`, then a help line.
+Held, denied, rejected and expired are outcomes of a call, not errors, and do not belong here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class HitlError(Exception):
+    """The base of all errors below; `help` says what to do about it, where we know."""
+
+    def __init__(self, message: str, *, help: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  help: {self.help}" if self.help else self.message
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong in a file that a person wrote; `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    help: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        return f"{text}\n  help: {self.help}" if self.help else text
+
+
+class _FileError(HitlError):
+    """A file that a person wrote cannot be used; carries every finding, not only the first."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = tuple(findings)
+
+
+class ConfigError(_FileError):
+    """The operator's move: `hitl.yaml` is wrong."""
+
+
+class PolicyError(_FileError):
+    """The operator's move: a policy file is wrong."""
+
+
+class StateDirectoryError(HitlError):
+    """The operator's move: the state directory cannot be used as it is."""
+
+
+class CallNotFound(HitlError):
+    """The reviewer's or agent's move: no call has this id (or it is not theirs to see)."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(f"no call has the id `{call_id}`", help="list the open calls with `hitl-mcp pending`")
+        self.call_id = call_id
+
+
+class CallAlreadySettled(HitlError):
+    """The reviewer's move: the call is past the point where this can be done; `status` is the true one."""
+
+    def __init__(self, call_id: str, status: str, detail: str) -> None:
+        super().__init__(
+            f"cannot change call `{call_id}`: {detail}", help="ask the agent to call the tool again if it is needed"
+        )
+        self.call_id = call_id
+        self.status = status
+
+
+class DigestMismatch(HitlError):
+    """The reviewer's move: the verdict names other bytes than the call now has."""
+
+    def __init__(self, call_id: str, status: str) -> None:
+        super().__init__(
+            f"cannot decide call `{call_id}`: the digest is not the one this call has",
+            help="look at the call again and decide on what it shows now",
+        )
+        self.call_id = call_id
+        self.status = status
+
+
+class NotAllowed(HitlError):
+    """The reviewer's move: this person may not give this verdict."""
+
+
+class ArgumentsRefused(HitlError):
+    """The agent's move: a message or its arguments cannot be read strictly; `path` says where."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class UpstreamError(HitlError):
+    """The upstream's move."""
+
+
+class NotSent(UpstreamError):
+    """Nothing was sent upstream, and that is certain."""
+
+
+class OutcomeUnknown(UpstreamError):
+    """It was sent, or may have been, and no usable answer came."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream answered with a JSON-RPC error of its own."""
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+class StoreError(HitlError):
+    """Our move: the record cannot be written or read, so nothing may run."""
+
+
+class ToolNotFound(HitlError):
+    """The agent's move: no upstream has a tool of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no tool is called `{name}`", help="list the tools again: they may have changed")
+        self.name = name
+
+
+class UnresolvedSecret(HitlError):
+    """The operator's move: `${env:…}` or `${file:…}` leads nowhere. Names the reference, never a value."""
+
+    def __init__(self, reference: str, why: str, help: str | None = None) -> None:
+        super().__init__(f"cannot resolve `{reference}`: {why}", help=help)
+        self.reference = reference

@@ -1,0 +1,171 @@
+"""Every bound in one place. The unit comes last in a name; the line below says where the number comes from."""
+
+from __future__ import annotations
+
+MESSAGE_BYTES = 1024 * 1024
+"""One JSON-RPC message or HTTP body from an agent; the design's cap (section 4, "Bound to bytes")."""
+
+DEPTH_LEVELS = 64
+"""Nesting of JSON we accept; deeper is never a real tool call, and recursion costs stack."""
+
+SAFE_INTEGER = 2**53 - 1
+"""The largest integer every JSON reader agrees on (RFC 8259, section 6)."""
+
+UPSTREAM_MESSAGE_BYTES = 16 * 1024 * 1024
+"""One message from an upstream: results carry images and files, so more than we take from agents."""
+
+WAIT_SECONDS = 45
+"""How long a surface waits for a decision: below the 60 s at which clients give up."""
+
+REPEAT_WINDOW_SECONDS = 600
+"""How long an identical call gets the rejection that was given, instead of asking people again."""
+
+HANDED_OVER_REPEAT_SECONDS = 60
+"""How long after its outcome was first handed over an identical call gets that outcome again."""
+
+OUTCOME_REPEAT_SECONDS = 24 * 3600
+"""The longest an outcome nobody fetched answers an identical call."""
+
+CANCEL_ANSWER_SECONDS = 5
+"""How long a cancelled running call may still answer before it is `unknown`."""
+
+UPSTREAM_TIMEOUT_SECONDS = 60
+"""How long a call may run when its upstream's config names no `timeout`."""
+
+UPSTREAM_START_SECONDS = 30
+"""How long an upstream may take to start and list its tools; `npx` fetching a package is slow."""
+
+RESTART_BACKOFF_SECONDS = (0.2, 1, 2, 5, 10, 30)
+"""Pauses before an upstream is started again; the last one repeats."""
+
+LOGIN_CODE_SECONDS = 300
+"""How long a one-time login link is good for."""
+
+SIGN_IN_SECONDS = 12 * 3600
+"""How long a reviewer stays signed in: one working day."""
+
+VERDICT_REASON_CHARACTERS = 2000
+"""A reviewer's reason; it is quoted to the agent, so it must stay short."""
+
+AGENT_REASON_CHARACTERS = 2000
+"""An agent's `hitl_reason`; a claim beside the call, not a second document."""
+
+PAGE_CALLS = 50
+"""Calls in one page of a listing."""
+
+EVENT_QUEUE_LENGTH = 1000
+"""Events one slow reader of the event stream may fall behind before it is told to read again."""
+
+GATEWAY_START_SECONDS = 30
+"""How long a bridge waits for a gateway to answer: also how long frames wait while it restarts."""
+
+DOCUMENT_BYTES = 1024 * 1024
+"""One config or policy file; a person writes kilobytes, and YAML is slow to read."""
+
+SECRET_BYTES = 64 * 1024
+"""An env file, or a file that `${file:…}` names; keys and certificates are smaller."""
+
+CONDITION_CHARACTERS = 4000
+"""A policy condition; longer is not legible, and compiling is the slow part of loading a policy."""
+
+POLICY_REASON_CHARACTERS = 500
+"""A reason in a policy: one sentence, shown on a phone and told to the agent."""
+
+SHOWN_VALUE_CHARACTERS = 80
+"""An argument's value inside a reason: the reason stays a sentence, and the call shows the value whole."""
+
+POLICY_CLOCK_SECONDS = 365 * 24 * 3600
+"""The longest `expires` or `run_within`: nothing waits forever."""
+
+CONCERNED_TOOLS = 4096
+"""Tool names whose rules a policy remembers; more than any catalog holds, and a bound on memory."""
+
+CLIENT_LINE_BYTES = 2 * MESSAGE_BYTES
+"""One line the bridge takes from an agent client: above the cap of the gateway, whose answer names the path."""
+
+GATEWAY_LINE_BYTES = 4 * UPSTREAM_MESSAGE_BYTES
+"""One line the bridge takes from the gateway: an upstream's result, as text and as structured content, and room."""
+
+RELAY_BUFFER_BYTES = 4 * MESSAGE_BYTES
+"""What the bridge keeps for a side that does not read before it stops reading the other: a few whole messages."""
+
+LAST_ANSWERS_SECONDS = 1
+"""How long the bridge waits for answers once its client closed stdin: clients kill after 2 s (the SDK's does)."""
+
+GATEWAY_LOG_BYTES = 10 * 1024 * 1024
+"""The size at which the log of a gateway that bridges start is put aside, once; two of these are the most it takes."""
+
+UPSTREAM_STABLE_SECONDS = 60
+"""How long an upstream must stay up before its restart pauses begin again with the shortest."""
+
+UPSTREAM_STOP_SECONDS = 2
+"""How long an upstream gets after its input closes, and again after SIGTERM; the MCP SDK waits as long."""
+
+UPSTREAM_LOG_CHARACTERS = 2000
+"""One line of an upstream's stderr in our log; a longer one is cut, and says so."""
+
+UPSTREAM_LOG_LINES_PER_SECOND = 50
+"""Lines one upstream may write into our log each second; the rest is counted, so that a flood costs little."""
+
+UPSTREAM_CONNECT_SECONDS = 10
+"""How long an HTTP upstream may take to accept a connection."""
+
+UPSTREAM_IDLE_SECONDS = 3
+"""How long an idle HTTP connection is kept: below the 5 s of uvicorn and Node, or a call meets a closing socket."""
+
+UPSTREAM_RESUMES = 3
+"""How often a broken answer stream is picked up again where the upstream offers it (2025 revisions)."""
+
+UPSTREAM_QUESTIONS = 16
+"""Requests of an upstream to us being answered at once over HTTP; more are dropped, so that a flood costs little."""
+
+TOOLS_PER_UPSTREAM = 1000
+"""Tools one upstream may list; no agent can choose among more."""
+
+TOOL_PAGES = 100
+"""Pages of one tool listing, so that an upstream whose cursor never ends is not read for ever."""
+
+RELIST_PAUSE_SECONDS = 0.5
+"""The shortest time between two listings of one upstream, so that a flood of `list_changed` costs little."""
+
+RESULT_DEPTH_LEVELS = 128
+"""Nesting of a tool's result: the MCP SDK cannot write more than 250 levels, and our envelope takes some."""
+
+SENT_IDS = 100_000
+"""Ids of sent calls kept in memory against a second send; the store's guarded claim covers all time."""
+
+PROGRESS_QUEUE_LENGTH = 64
+"""Progress notes of one call waiting for a slow agent; the oldest go first, since the newest says it all."""
+
+PROGRESS_TEXT_CHARACTERS = 2000
+"""The text of one progress note; it is one line in a client's display."""
+
+PROGRESS_FLUSH_SECONDS = 1
+"""How long an answer waits for its last progress notes to be passed on."""
+
+AGENT_TOOL_NAME_CHARACTERS = 64
+"""The longest tool name that every agent client takes."""
+
+ARGUMENT_ERRORS = 10
+"""Errors named when arguments do not fit a schema; an agent corrects them from the first few."""
+
+SCHEMA_COST = 1_000_000
+"""Schema positions that checking one value may visit: a tenth of a second; nested references can ask for 2^30."""
+
+SCHEMA_PATTERN_BYTES = 1024 * 1024
+"""What one compiled `pattern` of an upstream's schema may take; a tenth of the regex library's own limit."""
+
+SCHEMA_BACKTRACKS = 10_000
+"""Steps back that one `pattern` with look-around may take on one value; all others match in linear time."""
+
+REVIEW_BODY_BYTES = 64 * 1024
+"""One body sent to the review API: a verdict with its reason is a few kilobytes."""
+
+REVIEW_STREAMS = 100
+"""Event streams open at once: every reviewer with a few tabs; more is a fault, and each one costs a reader."""
+
+EVENT_KEEPALIVE_SECONDS = 15
+"""Silence on an event stream before a comment is sent: proxies close what is silent for 30 to 60 s."""
+
+LOGIN_FAILURES_PER_MINUTE = 20
+"""Wrong sign-in codes before more are refused unread; a person mistypes none, since links are clicked."""

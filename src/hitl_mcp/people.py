@@ -1,0 +1,73 @@
+"""Who asks (agents) and who answers (reviewers), as the config names them. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hitl_mcp.calls import Requirement
+
+LOCAL = "local"
+"""The one reviewer that every verdict from the command line belongs to."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who asks. `owner` is the person whose agent it is, `token` what it shows over HTTP."""
+
+    name: str
+    token: str | None = field(default=None, repr=False)
+    owner: str | None = None
+
+
+@dataclass(frozen=True)
+class Reviewer:
+    """Who answers. `every_role` is set for `local` where no reviewers are configured."""
+
+    name: str
+    roles: frozenset[str] = frozenset()
+    every_role: bool = False
+
+    def roles_for(self, requirements: Iterable[Requirement]) -> tuple[str, ...]:
+        """The roles this reviewer brings to a verdict on these requirements."""
+        if not self.every_role:
+            return tuple(sorted(self.roles))
+        asked = {role for requirement in requirements for role in requirement.roles}
+        return tuple(sorted(self.roles | asked))
+
+
+@dataclass(frozen=True)
+class People:
+    """Everyone the config names.
+
+    With no reviewers configured there is one, `local`, with every role. With some configured, `local` is still the
+    name of whoever answers from the command line, with the roles the config gives that name (none if it gives none).
+    """
+
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    reviewers: Mapping[str, Reviewer] = field(default_factory=dict)
+
+    def reviewer(self, name: str) -> Reviewer | None:
+        """The reviewer of this name, or None."""
+        if name in self.reviewers:
+            return self.reviewers[name]
+        return Reviewer(LOCAL, every_role=not self.reviewers) if name == LOCAL else None
+
+    def everyone(self) -> tuple[Reviewer, ...]:
+        """All who could give a verdict."""
+        local = self.reviewer(LOCAL)
+        others = tuple(reviewer for name, reviewer in sorted(self.reviewers.items()) if name != LOCAL)
+        return (*others, local) if local else others
+
+    def can_meet(self, requirement: Requirement) -> bool:
+        """Whether enough different reviewers exist who could meet this requirement."""
+        able = [
+            reviewer
+            for reviewer in self.everyone()
+            if reviewer.every_role or not requirement.roles or not reviewer.roles.isdisjoint(requirement.roles)
+        ]
+        return len(able) >= requirement.quorum
+
+    def roles(self) -> frozenset[str]:
+        """Every role that some configured reviewer has."""
+        return frozenset(role for reviewer in self.reviewers.values() for role in reviewer.roles)
