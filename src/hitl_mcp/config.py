@@ -1,0 +1,340 @@
+"""What `hitl.yaml` says: upstreams, where policies lie, where reviewers and agents come in. Reads files, opens nothing.
+
+What a policy file says is not here (`policy`); what a secret reference leads to is not here either (`secrets`).
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from hitl_mcp.documents import Document, Problem, Strict, check, read_document, refuse, refuse_all
+from hitl_mcp.errors import ConfigError
+from hitl_mcp.limits import UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
+from hitl_mcp.people import Agent, People, Reviewer
+from hitl_mcp.secrets import unknown_reference
+
+__all__ = ["Config", "ReviewConfig", "UpstreamConfig", "load_config", "policy_paths"]
+
+_UPSTREAM_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
+_AGENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
+_REVIEWER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z")
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+LONGEST_WAIT_SECONDS = 55
+"""Clients give up after 60 s; what is left is for the answer to travel."""
+
+LONGEST_TIMEOUT_SECONDS = 24 * 3600
+"""A tool call that runs longer is no call; a typo of milliseconds for seconds ends here."""
+
+
+@dataclass(frozen=True)
+class UpstreamConfig:
+    """How one upstream is reached: by a command to start or a URL to connect to, never both.
+
+    References (`${env:NAME}`) in `command`, `args`, `env`, `url` and `headers` stand as they were written.
+    """
+
+    name: str
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_seconds: float = UPSTREAM_TIMEOUT_SECONDS
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReviewConfig:
+    """Where the review page listens, and the address that people know it by. No port: the next free one."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    public_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A config that was found right. `path` is the real path of its file, to which other paths in it are relative."""
+
+    path: Path
+    upstreams: Mapping[str, UpstreamConfig]
+    policies: tuple[str, ...]
+    store: str = "sqlite"
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    http_enabled: bool = False
+    people: People = field(default_factory=People)
+    env_file: Path | None = None
+    wait_seconds: float = WAIT_SECONDS
+
+
+def load_config(path: Path) -> Config:
+    """Read a config.
+
+    Raises:
+        ConfigError: Something in it is wrong; it carries every finding.
+    """
+    document = read_document(path, absent="`--config` names another file")
+    written = check(document, _Written)
+    _check_names(document)
+    if written:
+        _check_tokens(document, written.agents)
+    if document.findings or written is None:
+        raise ConfigError(sorted(document.findings, key=lambda finding: (finding.line, finding.column)))
+    real = path.resolve()
+    return Config(
+        path=real,
+        upstreams=MappingProxyType({name: _upstream(name, one) for name, one in written.upstreams.items()}),
+        policies=tuple(written.policies),
+        store=written.store if written.store == "sqlite" else str(real.parent / Path(written.store).expanduser()),
+        review=ReviewConfig(written.review.host, written.review.port, written.review.public_url),
+        http_enabled=written.http.enabled,
+        people=People(
+            agents={name: Agent(name, one.token, one.owner) for name, one in written.agents.items()},
+            reviewers={name: Reviewer(name, frozenset(one.roles)) for name, one in written.reviewers.items()},
+        ),
+        env_file=real.parent / Path(written.env_file).expanduser() if written.env_file else None,
+        wait_seconds=written.wait_seconds,
+    )
+
+
+def policy_paths(config: Config) -> list[Path]:
+    """The policy files that a config names, each once, in the order of their names.
+
+    Raises:
+        ConfigError: One of its globs finds no file.
+    """
+    found: dict[Path, Path] = {}
+    missing: list[int] = []
+    folder = config.path.parent
+    for index, pattern in enumerate(config.policies):
+        names = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)
+        files = [file for file in (folder / name for name in names) if file.is_file()]
+        found |= {file.resolve(): file for file in files}
+        if not files:
+            missing.append(index)
+    if missing:
+        document = read_document(config.path)
+        for index in missing:
+            message = f"no policy file is found by `{config.policies[index]}`"
+            document.find(("policies", index), message, "paths are relative to the config file")
+        raise ConfigError(document.findings)
+    return sorted(found.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# How it is written. Names are checked apart, so that a finding stands at the name.
+
+
+def _references_known(text: str) -> str:
+    if odd := unknown_reference(text):
+        raise refuse(f"unknown reference `{odd[0]}`", odd[1])
+    return text
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise refuse("the text is empty")
+    return text
+
+
+def _loopback(host: str) -> str:
+    if host not in _LOOPBACK:
+        raise refuse(
+            f"`host` is not a loopback address: `{host}`",
+            "keep `127.0.0.1`, put a TLS proxy in front, and name its address as `public_url`",
+        )
+    return host
+
+
+def _port(port: int | None) -> int | None:
+    if port is not None and not 0 <= port <= 65535:
+        raise refuse(f"`port` out of range: `{port}`", "a port is 1 to 65535; 0 picks a free one")
+    return port
+
+
+def _public_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    parts = _split(url)
+    if parts is None or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise refuse("`public_url` is not an address", "write scheme and host only: `https://hitl.example.com`")
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise refuse("`public_url` is not encrypted", "write `https://…`, and let a proxy in front do the TLS")
+    return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """A URL's parts, or None where it is no HTTP URL."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _upstream_url(url: str) -> str:
+    if "${" not in url and _split(url) is None:
+        raise refuse("`url` is not an HTTP address", "write `https://host/path`")
+    return url
+
+
+def _role(name: str) -> str:
+    if not _ROLE.match(name):
+        raise refuse(f"not a role: `{name}`", "a role is 1 to 40 letters, digits, `.`, `_` and `-`")
+    return name
+
+
+def _between(least: float, most: float, key: str) -> AfterValidator:
+    def within(seconds: float) -> float:
+        if not least <= seconds <= most:
+            raise refuse(f"`{key}` out of range: `{seconds:g}`", f"`{key}` is {least:g} to {most:g} seconds")
+        return seconds
+
+    return AfterValidator(within)
+
+
+_STORES = "write `sqlite`, or a path such as `./hitl.db`"
+
+
+def _store(text: str) -> str:
+    kind = text.partition("://")[0]
+    if kind in ("postgres", "postgresql"):
+        raise refuse(f"the store `{kind}` is not available yet", _STORES)
+    if "://" in text or (text != "sqlite" and not {"/", "."} & set(text)):
+        raise refuse(f"unknown store `{kind}`", _STORES)
+    return text
+
+
+def _policies_named(value: Any) -> Any:
+    if value is None or value == []:
+        raise refuse(
+            "no policy is named",
+            'write `policies: ["policy.yaml"]`; `cautious.yaml`, which comes with hitl-mcp, is one to start from',
+        )
+    return value
+
+
+Text = Annotated[str, AfterValidator(_not_empty), AfterValidator(_references_known)]
+Value = Annotated[str, AfterValidator(_references_known)]
+Seconds = Annotated[float, _between(0.001, LONGEST_TIMEOUT_SECONDS, "timeout")]
+
+
+class _Upstream(Strict):
+    noun: ClassVar[str] = "an upstream"
+    command: Text = ""
+    args: list[Value] = Field(default_factory=list)
+    env: dict[str, Value] = Field(default_factory=dict)
+    url: Annotated[Text, AfterValidator(_upstream_url)] = ""
+    headers: dict[str, Value] = Field(default_factory=dict)
+    timeout: Seconds = UPSTREAM_TIMEOUT_SECONDS
+    labels: dict[str, str] = Field(default_factory=dict)
+    # What clients write beside `command` or `url`; it says nothing new, but pasting it must not be an error.
+    type: Literal["stdio", "http", "streamable-http"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> _Upstream:
+        if bool(self.command) == bool(self.url):
+            both = "both" if self.command else "neither"
+            raise refuse(
+                f"an upstream has `command` or `url`, and this has {both}",
+                "write `command` for a program to start, `url` for a server to connect to",
+            )
+        way, other = ("command", ("headers",)) if self.command else ("url", ("args", "env"))
+        problems = [
+            Problem(f"`{key}` does not go with `{way}`", "leave it out")
+            for key in other
+            if key in self.model_fields_set
+        ]
+        if self.type and (self.type == "stdio") != (way == "command"):
+            problems.append(Problem(f"type `{self.type}` does not go with `{way}`", "leave `type` out"))
+        if problems:
+            raise refuse_all(problems)
+        return self
+
+
+class _Review(Strict):
+    noun: ClassVar[str] = "`review`"
+    host: Annotated[str, AfterValidator(_loopback)] = _LOOPBACK[0]
+    port: Annotated[int | None, AfterValidator(_port)] = None
+    public_url: Annotated[str | None, AfterValidator(_public_url)] = None
+
+
+class _Http(Strict):
+    noun: ClassVar[str] = "`http`"
+    enabled: bool = False
+
+
+class _Agent(Strict):
+    noun: ClassVar[str] = "an agent"
+    token: Text | None = None
+    owner: str | None = None
+
+
+class _Reviewer(Strict):
+    noun: ClassVar[str] = "a reviewer"
+    roles: list[Annotated[str, AfterValidator(_role)]] = Field(default_factory=list)
+
+
+class _Written(Strict):
+    noun: ClassVar[str] = "a config"
+    upstreams: dict[str, _Upstream]
+    policies: Annotated[list[str], BeforeValidator(_policies_named)] = Field(default=None, validate_default=True)
+    store: Annotated[str, AfterValidator(_store)] = "sqlite"
+    review: _Review = _Review()
+    http: _Http = _Http()
+    agents: dict[str, _Agent] = Field(default_factory=dict)
+    reviewers: dict[str, _Reviewer] = Field(default_factory=dict)
+    env_file: Annotated[str, AfterValidator(_not_empty)] = ""
+    wait_seconds: Annotated[float, _between(1, LONGEST_WAIT_SECONDS, "wait_seconds")] = WAIT_SECONDS
+
+
+def _upstream(name: str, written: _Upstream) -> UpstreamConfig:
+    return UpstreamConfig(
+        name=name,
+        command=written.command or None,
+        args=tuple(written.args),
+        env=MappingProxyType(written.env),
+        url=written.url or None,
+        headers=MappingProxyType(written.headers),
+        timeout_seconds=written.timeout,
+        labels=MappingProxyType(written.labels),
+    )
+
+
+_NAMES = {
+    "upstreams": (_UPSTREAM_NAME, "an upstream's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"),
+    "agents": (_AGENT_NAME, "an agent's name is 1 to 40 of `a-z`, `0-9` and `-`, a letter first"),
+    "reviewers": (_REVIEWER_NAME, "a reviewer's name is 1 to 64 letters, digits, `.`, `_`, `@`, `+` and `-`"),
+}
+"""How the names under each key look. A reviewer's has no `:`, since `client:…` marks what a client said."""
+
+
+def _check_names(document: Document) -> None:
+    for key, (shape, advice) in _NAMES.items():
+        members = document.value.get(key) if isinstance(document.value, dict) else None
+        seen: dict[str, str] = {}
+        for name in members if isinstance(members, dict) else ():
+            if not shape.match(name):
+                document.find_key((key, name), f"not a name for {key}: `{name}`", advice)
+            elif (twin := seen.setdefault(name.casefold(), name)) != name:
+                document.find_key((key, name), f"`{name}` and `{twin}` cannot be told apart", "give each its own name")
+
+
+def _check_tokens(document: Document, agents: Mapping[str, _Agent]) -> None:
+    """A token says which agent is calling, so two agents cannot share one."""
+    seen: dict[str, str] = {}
+    for name, agent in agents.items():
+        if agent.token and (other := seen.setdefault(agent.token, name)) != name:
+            document.find(("agents", name, "token"), f"`{name}` has the token of `{other}`", "give each agent its own")
