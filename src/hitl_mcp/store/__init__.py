@@ -1,0 +1,6 @@
+"""The durable record, and the one meeting point: everyone writes to it or follows it. The only room with SQL."""
+
+from hitl_mcp.store.base import Admission, CallPage, Feed, FeedBehind, Pause, SignIn
+from hitl_mcp.store.sqlite import SqliteStore, open_sqlite
+
+__all__ = ["Admission", "CallPage", "Feed", "FeedBehind", "Pause", "SignIn", "SqliteStore", "open_sqlite"]

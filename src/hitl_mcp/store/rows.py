@@ -1,0 +1,140 @@
+"""Between rows and records: how a call, its decision and its verdicts are laid out in columns. No statements."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+from hitl_mcp.calls import (
+    Asked,
+    CallEvent,
+    CallRecord,
+    Decision,
+    Effect,
+    Outcome,
+    Requirement,
+    RuleMatch,
+    SignalMatch,
+    Status,
+    ToolCall,
+    Verdict,
+    VerdictKind,
+)
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_WITH_OUTCOME = frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN})
+
+
+def decision_to_json(decision: Decision) -> str:
+    """A decision as it is stored; nothing of it is left out, so that it can be explained years later."""
+    return _ENCODER.encode(
+        {
+            "effect": decision.effect,
+            "score": decision.score,
+            "policy": decision.policy,
+            "reasons": decision.reasons,
+            "rules": [[rule.id, rule.effect, rule.reason, rule.error] for rule in decision.rules],
+            "signals": [[signal.id, signal.points, signal.reason, signal.error] for signal in decision.signals],
+            "band": decision.band,
+            "requirements": [[need.id, need.roles, need.quorum] for need in decision.requirements],
+            "expires_in_seconds": decision.expires_in_seconds,
+            "run_within_seconds": decision.run_within_seconds,
+            "paused": decision.paused,
+        }
+    )
+
+
+def decision_from_json(text: str) -> Decision:
+    """Read what `decision_to_json` wrote."""
+    stored = json.loads(text)
+    return Decision(
+        effect=Effect(stored["effect"]),
+        score=stored["score"],
+        policy=stored["policy"],
+        reasons=tuple(stored["reasons"]),
+        rules=tuple(RuleMatch(id, Effect(effect), reason, error) for id, effect, reason, error in stored["rules"]),
+        signals=tuple(SignalMatch(*signal) for signal in stored["signals"]),
+        band=stored["band"],
+        requirements=tuple(Requirement(id, tuple(roles), quorum) for id, roles, quorum in stored["requirements"]),
+        expires_in_seconds=stored["expires_in_seconds"],
+        run_within_seconds=stored["run_within_seconds"],
+        paused=stored["paused"],
+    )
+
+
+def record_from_row(
+    row: sqlite3.Row, verdicts: Iterable[sqlite3.Row] = (), events: Iterable[sqlite3.Row] = ()
+) -> CallRecord:
+    """A call's row, with the rows of its verdicts and events, as a record."""
+    status = Status(row["status"])
+    return CallRecord(
+        id=row["id"],
+        version=row["version"],
+        status=status,
+        call=ToolCall(
+            upstream=row["upstream"],
+            tool=row["tool"],
+            name=row["name"],
+            arguments_json=row["arguments_json"],
+            agent=row["agent"],
+            fingerprint=row["fingerprint"],
+            definition=row["definition"],
+            meta_json=row["meta_json"],
+        ),
+        asked=Asked(conversation=row["conversation"], claim=row["claim"]),
+        digest=row["digest"],
+        request_key=row["request_key"],
+        decision=decision_from_json(row["decision_json"]),
+        created_at=row["created_at"],
+        changed_at=row["changed_at"],
+        expires_at=row["expires_at"],
+        run_by=row["run_by"],
+        handed_over_at=row["handed_over_at"],
+        repeat_of=row["repeat_of"],
+        closed_reason=row["closed_reason"],
+        verdicts=tuple(verdict_from_row(verdict) for verdict in verdicts),
+        outcome=_outcome_from_row(row, status) if status in _WITH_OUTCOME else None,
+        events=tuple(event_from_row(event) for event in events),
+    )
+
+
+def _outcome_from_row(row: sqlite3.Row, status: Any) -> Outcome:
+    return Outcome(
+        status=status,
+        executed=bool(row["executed"]),
+        at=row["outcome_at"],
+        detail=row["outcome_detail"] or "",
+        result_json=row["result_json"],
+        result_digest=row["result_digest"],
+        result_bytes=row["result_bytes"],
+    )
+
+
+def verdict_from_row(row: sqlite3.Row) -> Verdict:
+    """A verdict's row as a verdict."""
+    return Verdict(
+        kind=VerdictKind(row["kind"]),
+        reviewer=row["reviewer"],
+        roles=tuple(json.loads(row["roles_json"])),
+        digest=row["digest"],
+        surface=row["surface"],
+        assurance=row["assurance"],
+        at=row["at"],
+        reason=row["reason"],
+    )
+
+
+def event_from_row(row: sqlite3.Row) -> CallEvent:
+    """An event's row as an event."""
+    return CallEvent(
+        number=row["number"],
+        call_id=row["call_id"],
+        version=row["version"],
+        kind=row["kind"],
+        status=Status(row["status"]) if row["status"] else None,
+        at=row["at"],
+        by=row["by"],
+        detail=row["detail"],
+    )

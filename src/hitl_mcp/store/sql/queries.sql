@@ -1,0 +1,128 @@
+-- Every statement the store runs, by name. A status changes in `change_status` and nowhere else.
+
+-- name: insert_call
+INSERT INTO calls (
+    id, version, status, is_open, upstream, tool, name, arguments_json, meta_json, agent, fingerprint, definition,
+    conversation, claim, digest, request_key, effect, decision_json, created_at, changed_at, expires_at, repeat_of,
+    runner, epoch
+) VALUES (
+    :id, 1, :status, :status IN ('held', 'running'), :upstream, :tool, :name, :arguments_json, :meta_json, :agent, :fingerprint, :definition,
+    :conversation, :claim, :digest, :request_key, :effect, :decision_json, :now, :now, :expires_at, :repeat_of,
+    :runner, :epoch
+)
+
+-- name: change_status
+UPDATE calls SET
+    status = :to_status, is_open = :to_status IN ('held', 'approved', 'running', 'unknown'),
+    version = version + 1, changed_at = :now,
+    run_by = coalesce(:run_by, run_by), closed_reason = coalesce(:closed_reason, closed_reason),
+    runner = coalesce(:runner, runner), epoch = coalesce(:epoch, epoch),
+    outcome_at = coalesce(:outcome_at, outcome_at), outcome_detail = coalesce(:outcome_detail, outcome_detail),
+    executed = coalesce(:executed, executed), result_json = coalesce(:result_json, result_json),
+    result_digest = coalesce(:result_digest, result_digest), result_bytes = coalesce(:result_bytes, result_bytes)
+WHERE id = :id AND status = :from_status AND (
+    :to_status = 'expired'
+    OR CASE status WHEN 'held' THEN expires_at > :now WHEN 'approved' THEN run_by > :now ELSE TRUE END)
+RETURNING version
+
+-- name: insert_event
+INSERT INTO events (call_id, version, kind, status, at, by, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+RETURNING number
+
+-- name: touch
+UPDATE calls SET version = version + 1, changed_at = :now
+WHERE id = :id AND status = :status
+RETURNING version
+
+-- name: call
+SELECT * FROM calls WHERE id = :id
+
+-- name: verdicts_of_call
+SELECT * FROM verdicts WHERE call_id = :id ORDER BY at, reviewer
+
+-- name: events_of_call
+SELECT * FROM events WHERE call_id = :id ORDER BY number
+
+-- name: same_request
+SELECT * FROM calls
+WHERE request_key = :request_key AND effect = 'hold' AND (
+    is_open
+    OR (status = 'rejected' AND changed_at > :rejected_after)
+    OR (status IN ('succeeded', 'failed') AND outcome_at > :ran_after
+        AND (handed_over_at IS NULL OR handed_over_at > :handed_over_after)))
+ORDER BY seq DESC LIMIT 1
+
+-- name: open_request
+SELECT id FROM calls WHERE request_key = :request_key AND is_open AND effect = 'hold'
+
+-- name: unknown_allowed_request
+SELECT id FROM calls
+WHERE request_key = :request_key AND effect = 'allow' AND status = 'unknown'
+ORDER BY seq DESC LIMIT 1
+
+-- name: put_verdict
+INSERT INTO verdicts (call_id, digest, reviewer, kind, roles_json, surface, assurance, reason, at)
+VALUES (:call_id, :digest, :reviewer, :kind, :roles_json, :surface, :assurance, :reason, :at)
+ON CONFLICT (call_id, digest, reviewer) DO UPDATE SET
+    kind = excluded.kind, roles_json = excluded.roles_json, surface = excluded.surface,
+    assurance = excluded.assurance, reason = excluded.reason, at = excluded.at
+
+-- name: due
+SELECT id, status FROM calls
+WHERE is_open AND ((status = 'held' AND expires_at <= :now) OR (status = 'approved' AND run_by <= :now))
+
+-- name: next_deadline
+SELECT min(CASE status WHEN 'held' THEN expires_at ELSE run_by END) AS at FROM calls
+WHERE is_open AND status IN ('held', 'approved')
+
+-- name: left_running
+SELECT id FROM calls WHERE is_open AND status = 'running' AND runner = :runner AND epoch < :epoch
+
+-- name: hand_over
+UPDATE calls SET handed_over_at = :now WHERE id = :id AND handed_over_at IS NULL
+
+-- name: list_calls
+SELECT * FROM calls
+WHERE seq < :before AND status IN (SELECT value FROM json_each(:statuses)) AND (:agent IS NULL OR agent = :agent)
+ORDER BY seq DESC LIMIT :limit
+
+-- name: list_open_calls
+SELECT * FROM calls
+WHERE is_open AND seq < :before AND status IN (SELECT value FROM json_each(:statuses))
+    AND (:agent IS NULL OR agent = :agent)
+ORDER BY seq DESC LIMIT :limit
+
+-- name: of_interest_to_agent
+SELECT * FROM calls WHERE agent = :agent AND is_open
+UNION
+SELECT * FROM calls
+WHERE agent = :agent AND effect = 'hold' AND handed_over_at IS NULL
+    AND status IN ('rejected', 'expired', 'invalidated', 'succeeded', 'failed')
+ORDER BY seq DESC LIMIT :limit
+
+-- name: count_open
+SELECT status, count(*) AS calls FROM calls WHERE is_open GROUP BY status
+
+-- name: events_after
+SELECT * FROM events WHERE number > :number ORDER BY number LIMIT :limit
+
+-- name: last_event
+SELECT coalesce(max(number), 0) AS number FROM events
+
+-- name: put_setting
+INSERT INTO settings (key, value_json) VALUES (:key, :value_json)
+ON CONFLICT (key) DO UPDATE SET value_json = excluded.value_json
+
+-- name: setting
+SELECT value_json FROM settings WHERE key = :key
+
+-- name: add_sign_in
+INSERT INTO sign_ins (key_digest, reviewer, assurance, created_at, expires_at)
+VALUES (:key_digest, :reviewer, :assurance, :now, :expires_at)
+
+-- name: sign_in
+SELECT * FROM sign_ins WHERE key_digest = :key_digest AND expires_at > :now
+
+-- name: end_sign_in
+DELETE FROM sign_ins WHERE key_digest = :key_digest OR expires_at <= :now

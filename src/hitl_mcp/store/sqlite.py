@@ -1,0 +1,335 @@
+"""The store on SQLite: opens the database, runs steps through the one writer, reads, and tells who follows it.
+
+No rule of the lifecycle stands here (see `steps`), and no shape of a row (see `rows`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Decision, Outcome, Status, ToolCall, Verdict
+from hitl_mcp.clock import Clock, to_text
+from hitl_mcp.errors import CallNotFound, StoreError
+from hitl_mcp.limits import PAGE_CALLS
+from hitl_mcp.store import steps
+from hitl_mcp.store.base import Admission, CallPage, Feed, Pause, SignIn
+from hitl_mcp.store.rows import event_from_row, record_from_row
+from hitl_mcp.store.statements import migrations, sql
+from hitl_mcp.store.writer import Transaction, Writer
+
+RUNNER = "local"
+"""With SQLite there is one gateway; the column is there for the day there are more."""
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """Every record of one gateway. Made by `open_sqlite`; all methods run on the event loop."""
+
+    def __init__(self, writer: Writer, reader: aiosqlite.Connection, clock: Clock, epoch: int) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._clock = clock
+        self._epoch = epoch
+        self._feeds: set[Feed] = set()
+        self._paused: Pause | None = None
+        writer.published = self._publish
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing can be written until the gateway is started again, or None."""
+        return self._writer.broken
+
+    @property
+    def paused(self) -> Pause | None:
+        """Who paused everything, or None."""
+        return self._paused
+
+    # Steps: each is one transaction, on disk before it returns where `durable`.
+
+    async def admit(self, call: ToolCall, asked: Asked, decision: Decision) -> Admission:
+        """Record a request, or find the record that already answers it; see `steps.admit`."""
+        durable = decision.effect != "allow"
+        return await self._step(lambda txn, life: steps.admit(txn, life, call, asked, decision), durable=durable)
+
+    async def add_verdict(self, call_id: str, verdict: Verdict) -> CallRecord:
+        """Write a reviewer's verdict and return the call as it now stands.
+
+        Raises:
+            CallNotFound: No call has this id.
+            CallAlreadySettled: The call can no longer be decided, or this reviewer approved it before.
+            DigestMismatch: The reviewer was shown something else.
+            NotAllowed: The approval counts towards no requirement of this call.
+        """
+        return await self._step(lambda txn, life: steps.add_verdict(txn, life, call_id, verdict))
+
+    async def withdraw(self, call_id: str, agent: str) -> CallRecord:
+        """Take back a call that has not started.
+
+        Raises:
+            CallNotFound: This agent has no call of this id.
+            CallAlreadySettled: It started, or is over.
+        """
+        return await self._step(lambda txn, life: steps.withdraw(txn, life, call_id, agent))
+
+    async def claim(self, checked: CallRecord) -> CallRecord | None:
+        """Take an approved call to run it, at most once; `checked` is the call as it was listed.
+
+        None where it cannot be run now, or is no longer what was checked.
+        """
+        return await self._step(lambda txn, life: steps.claim(txn, life, checked))
+
+    async def invalidate(self, call_id: str, reason: str) -> CallRecord:
+        """End a held or approved call because a check failed."""
+        return await self._step(lambda txn, life: steps.invalidate(txn, life, call_id, reason))
+
+    async def settle(self, call_id: str, outcome: Outcome, *, durable: bool) -> bool:
+        """Write what running a call brought; the first outcome counts. Returns whether this was it."""
+        return await self._step(lambda txn, life: steps.settle(txn, life, call_id, outcome), durable=durable)
+
+    async def expire_due(self) -> int:
+        """End every call whose clock has run out."""
+        return await self._step(steps.expire_due)
+
+    async def recover(self) -> int:
+        """At boot: end as `unknown` what an earlier life left running."""
+        return await self._step(steps.recover)
+
+    async def hand_over(self, call_id: str) -> None:
+        """Note that the agent was given the final answer."""
+        await self._step(lambda txn, life: steps.hand_over(txn, life, call_id), durable=False)
+
+    async def pause(self, by: str, reason: str) -> Pause:
+        """Stop all running until `resume`; running calls end by themselves."""
+        pause = Pause(by, to_text(self._clock.now()), reason)
+        await self._step(lambda txn, life: steps.set_pause(txn, life, pause, by))
+        return pause
+
+    def remember_pause(self, pause: Pause | None) -> None:
+        """What the database says of a pause, read once when it is opened."""
+        self._paused = pause
+
+    async def resume(self, by: str) -> None:
+        """Let calls run again."""
+        await self._step(lambda txn, life: steps.set_pause(txn, life, None, by))
+
+    async def add_sign_in(self, key_digest: str, sign_in: SignIn) -> None:
+        """Keep a sign-in by the digest of its key."""
+        values = {
+            "key_digest": key_digest,
+            "reviewer": sign_in.reviewer,
+            "assurance": sign_in.assurance,
+            "expires_at": sign_in.expires_at,
+        }
+        await self._step(lambda txn, life: steps.run_statement(txn, "add_sign_in", {**values, "now": life.at}))
+
+    async def end_sign_in(self, key_digest: str) -> None:
+        """Forget a sign-in, and those whose time is over."""
+        query = {"key_digest": key_digest}
+        await self._step(lambda txn, life: steps.run_statement(txn, "end_sign_in", {**query, "now": life.at}))
+
+    # Reading: short, on a connection that cannot write.
+
+    async def get(self, call_id: str) -> CallRecord:
+        """A call with its verdicts and events.
+
+        Raises:
+            CallNotFound: No call has this id.
+        """
+        query = {"id": call_id}
+        rows = await self._rows("call", query)
+        if not rows:
+            raise CallNotFound(call_id)
+        return record_from_row(
+            rows[0], await self._rows("verdicts_of_call", query), await self._rows("events_of_call", query)
+        )
+
+    async def list_calls(
+        self,
+        statuses: Collection[Status] | None,
+        *,
+        agent: str | None = None,
+        cursor: str | None = None,
+        limit: int = PAGE_CALLS,
+    ) -> CallPage:
+        """Calls in these statuses (None: all), newest first, with their verdicts but without their events."""
+        before = int(cursor) if cursor is not None else 2**63 - 1
+        query = {
+            "statuses": json.dumps(list(statuses if statuses is not None else Status)),
+            "agent": agent,
+            "before": before,
+            "limit": limit + 1,
+        }
+        only_open = statuses is not None and OPEN.issuperset(statuses)
+        rows = await self._rows("list_open_calls" if only_open else "list_calls", query)
+        following = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
+        return CallPage(await self._with_verdicts(rows[:limit]), following)
+
+    async def of_interest_to(self, agent: str, limit: int = PAGE_CALLS) -> tuple[CallRecord, ...]:
+        """What an agent has open, and outcomes it was not told yet, newest first."""
+        return await self._with_verdicts(await self._rows("of_interest_to_agent", {"agent": agent, "limit": limit}))
+
+    async def count_open(self) -> dict[Status, int]:
+        """How many calls stand in each open status that has any."""
+        return {Status(row["status"]): row["calls"] for row in await self._rows("count_open", {})}
+
+    async def next_deadline(self) -> str | None:
+        """When the next held or approved call runs out of time."""
+        rows = await self._rows("next_deadline", {})
+        return rows[0]["at"] if rows else None
+
+    async def sign_in(self, key_digest: str) -> SignIn | None:
+        """The sign-in of this key, if its time is not over."""
+        now = to_text(self._clock.now())
+        rows = await self._rows("sign_in", {"key_digest": key_digest, "now": now})
+        return SignIn(rows[0]["reviewer"], rows[0]["assurance"], rows[0]["expires_at"]) if rows else None
+
+    async def events_after(self, number: int, limit: int = 100) -> tuple[CallEvent, ...]:
+        """Events with a higher number, oldest first."""
+        rows = await self._rows("events_after", {"number": number, "limit": limit})
+        return tuple(event_from_row(row) for row in rows)
+
+    async def last_event_number(self) -> int:
+        """The number of the newest event, 0 before the first."""
+        rows = await self._rows("last_event", {})
+        return int(rows[0]["number"])
+
+    # Following.
+
+    @contextmanager
+    def follow(self, wants: Callable[[CallEvent], bool] | None = None) -> Iterator[Feed]:
+        """Every event from here on that is wanted: subscribe first, then read what is there."""
+        feed = Feed(wants) if wants is not None else Feed()
+        self._feeds.add(feed)
+        try:
+            yield feed
+        finally:
+            self._feeds.discard(feed)
+
+    async def wait_for_change(self, call_id: str, since_version: int, timeout_seconds: float) -> CallRecord:
+        """The call once its version is above `since_version`, or as it stands when the time is over."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        with self.follow(lambda event: event.call_id == call_id) as feed:
+            record = await self.get(call_id)
+            while record.version <= since_version:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0 or await feed.next(timeout_seconds=left) is None:
+                    return record
+                record = await self.get(call_id)
+        return record
+
+    def _publish(self, events: Sequence[CallEvent]) -> None:
+        for event in events:
+            # Before anyone hears of it: who is woken by a resume must not find us paused still.
+            if event.kind == "paused":
+                self._paused = Pause(event.by, event.at, event.detail)
+            elif event.kind == "resumed":
+                self._paused = None
+        for feed in self._feeds:
+            for event in events:
+                feed.publish(event)
+
+    async def _step(self, step: Callable[[Transaction, steps.Life], T | steps.Refused], *, durable: bool = True) -> T:
+        def run(txn: Transaction) -> T | steps.Refused:
+            now = self._clock.now()
+            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now)))
+
+        result: T | steps.Refused = await self._writer.write(run, durable=durable)
+        if isinstance(result, steps.Refused):
+            raise result.error
+        return result
+
+    async def _rows(self, name: str, query: dict[str, Any]) -> list[sqlite3.Row]:
+        try:
+            return list(await self._reader.execute_fetchall(sql(name), query))
+        except sqlite3.Error as error:
+            raise StoreError(f"the record cannot be read: {error}") from error
+
+    async def _with_verdicts(self, rows: Sequence[sqlite3.Row]) -> tuple[CallRecord, ...]:
+        return tuple([record_from_row(row, await self._rows("verdicts_of_call", {"id": row["id"]})) for row in rows])
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+    """Open the store, migrating it first; the database is ours alone until this ends.
+
+    Raises:
+        StoreError: Another gateway has it, it is damaged, or a newer version of us wrote it.
+    """
+    loop = asyncio.get_running_loop()
+    with _locked(path):
+        writer = Writer(path, partial(_wake, loop))
+        try:
+            writer.start(_prepare)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"{path}: cannot be opened: {error}", help="restore a backup, or move the file away"
+            ) from error
+        reader = await aiosqlite.connect(path, isolation_level=None)
+        try:
+            reader.row_factory = sqlite3.Row
+            # A reader that checkpoints would write; a reader that may write is a second writer.
+            await reader.executescript("PRAGMA query_only=1; PRAGMA wal_autocheckpoint=0;")
+            epoch = await writer.write(_next_epoch, durable=True)
+            store = SqliteStore(writer, reader, clock, epoch)
+            store._paused = await writer.write(steps.paused, durable=False)
+            yield store
+        finally:
+            await reader.close()
+            writer.stop()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, answer: Any) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(answer)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the database for life. A sibling file is locked: closing any descriptor of the database itself would
+    drop SQLite's own POSIX locks."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (path, path.with_name(path.name + ".lock")):
+        os.close(os.open(name, os.O_CREAT | os.O_RDWR, 0o600))
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(f"{path}: another gateway has this database open", help="`hitl-mcp stop` ends it") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # auto_vacuum must come before WAL, or it is silently ignored; it cannot be turned on later without a VACUUM.
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")
+    scripts = migrations()
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(scripts):
+        raise StoreError("the database was written by a newer hitl-mcp", help="upgrade hitl-mcp")
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
+
+
+def _next_epoch(txn: Transaction) -> int:
+    row = txn.connection.execute(sql("setting"), {"key": "epoch"}).fetchone()
+    epoch = int(json.loads(row["value_json"])) + 1 if row else 1
+    txn.connection.execute(sql("put_setting"), {"key": "epoch", "value_json": json.dumps(epoch)})
+    return epoch

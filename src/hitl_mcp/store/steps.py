@@ -1,0 +1,416 @@
+"""The steps of the lifecycle as transactions: each reads, decides whether it may, and writes with its event.
+
+Every function here runs on the writer's thread inside one transaction. `_move` is the only place in the project that
+changes a status, by one guarded update along `calls.LIFECYCLE`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from hitl_mcp.calls import (
+    Asked,
+    CallEvent,
+    CallRecord,
+    Decision,
+    Effect,
+    Outcome,
+    Status,
+    ToolCall,
+    Verdict,
+    VerdictKind,
+    approvals_for,
+    digest_for,
+    may_become,
+    request_key_for,
+    unmet,
+)
+from hitl_mcp.clock import after, for_people, to_text
+from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
+from hitl_mcp.limits import HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
+from hitl_mcp.store.base import Admission, Pause
+from hitl_mcp.store.rows import decision_to_json, record_from_row
+from hitl_mcp.store.statements import sql
+from hitl_mcp.store.writer import Transaction
+
+_ID_ALPHABET = "abcdefghijkmnopqrstuvwxyz2345678"
+"""32 letters and digits; `l`, `1`, `0` and `9` are left out, which are mistaken for others when read aloud."""
+
+_ID_CHARACTERS = 13
+"""13 symbols of 5 bits are 65 bits: ids cannot be guessed, and they stay short enough to type."""
+
+NOT_DECIDED_IN_TIME = "no one decided in time"
+NOT_RUN_IN_TIME = "approved, but it could not run in time"
+
+
+@dataclass(frozen=True)
+class Life:
+    """Which gateway writes, in which of its lives, and at what time (one reading per step)."""
+
+    runner: str
+    epoch: int
+    now: datetime
+    at: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A refusal that still commits what the step found out, such as an expiry; the store raises `error` then."""
+
+    error: HitlError
+
+
+def admit(txn: Transaction, life: Life, call: ToolCall, asked: Asked, decision: Decision) -> Admission:
+    """Record a request: denied, the record that already answers it, running, or held. In this order.
+
+    A deny of the current policy comes first; an open record answers even where the policy now allows, because its
+    approval would run the same bytes a second time.
+    """
+    request_key = request_key_for(call)
+    if decision.effect is not Effect.DENY:
+        existing = _same_request(txn, life, request_key, decision)
+        # A record past its clock answers nobody, even if the sweep has not come by yet.
+        if existing is not None and not _expired(txn, life, existing):
+            return Admission(existing, repeat=True)
+        pause = paused(txn)
+        if pause is not None:
+            why = f"paused by {pause.by} at {for_people(pause.at)}" + (f": {pause.reason}" if pause.reason else "")
+            decision = replace(decision, effect=Effect.DENY, paused=True, reasons=(why,), requirements=())
+    return Admission(_insert(txn, life, call, asked, decision, request_key), repeat=False)
+
+
+def _same_request(txn: Transaction, life: Life, request_key: str, decision: Decision) -> CallRecord | None:
+    if decision.effect is Effect.ALLOW:
+        row = txn.connection.execute(sql("open_request"), {"request_key": request_key}).fetchone()
+        return read_call(txn, row["id"]) if row else None
+    row = txn.connection.execute(
+        sql("same_request"),
+        {
+            "request_key": request_key,
+            "rejected_after": to_text(after(life.now, -REPEAT_WINDOW_SECONDS)),
+            "ran_after": to_text(after(life.now, -OUTCOME_REPEAT_SECONDS)),
+            "handed_over_after": to_text(after(life.now, -HANDED_OVER_REPEAT_SECONDS)),
+        },
+    ).fetchone()
+    if row is None:
+        return None
+    return read_call(txn, row["id"])
+
+
+def _insert(
+    txn: Transaction, life: Life, call: ToolCall, asked: Asked, decision: Decision, request_key: str
+) -> CallRecord:
+    status = {Effect.DENY: Status.DENIED, Effect.ALLOW: Status.RUNNING, Effect.HOLD: Status.HELD}[decision.effect]
+    repeat_of = None
+    if status is Status.RUNNING:
+        unknown = txn.connection.execute(sql("unknown_allowed_request"), {"request_key": request_key}).fetchone()
+        repeat_of = unknown["id"] if unknown else None
+    expires_at = to_text(after(life.now, decision.expires_in_seconds)) if status is Status.HELD else None
+    call_id, digest = _new_id(), digest_for(call, decision.policy)
+    txn.connection.execute(
+        sql("insert_call"),
+        {
+            "id": call_id,
+            "status": status,
+            "upstream": call.upstream,
+            "tool": call.tool,
+            "name": call.name,
+            "arguments_json": call.arguments_json,
+            "meta_json": call.meta_json,
+            "agent": call.agent,
+            "fingerprint": call.fingerprint,
+            "definition": call.definition,
+            "conversation": asked.conversation,
+            "claim": asked.claim,
+            "digest": digest,
+            "request_key": request_key,
+            "effect": decision.effect,
+            "decision_json": decision_to_json(decision),
+            "now": life.at,
+            "expires_at": expires_at,
+            "repeat_of": repeat_of,
+            "runner": life.runner,
+            "epoch": life.epoch,
+        },
+    )
+    event = _put_event(txn, call_id, _Step(1, "asked", status, life.at, f"agent:{call.agent}"))
+    return CallRecord(
+        id=call_id,
+        version=1,
+        status=status,
+        call=call,
+        asked=asked,
+        digest=digest,
+        request_key=request_key,
+        decision=decision,
+        created_at=life.at,
+        changed_at=life.at,
+        expires_at=expires_at,
+        repeat_of=repeat_of,
+        events=(event,),
+    )
+
+
+def _new_id() -> str:
+    return "c_" + "".join(_ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(_ID_CHARACTERS))
+
+
+def add_verdict(txn: Transaction, life: Life, call_id: str, verdict: Verdict) -> CallRecord | Refused:
+    """Write a verdict and make the step it brings about: one rejection rejects, all requirements met approve."""
+    record = _current(txn, life, call_id)
+    refusal = _why_no_verdict(record, verdict)
+    if refusal is not None:
+        return Refused(refusal)
+    txn.connection.execute(
+        sql("put_verdict"),
+        {
+            "call_id": call_id,
+            "digest": verdict.digest,
+            "reviewer": verdict.reviewer,
+            "kind": verdict.kind,
+            "roles_json": json.dumps(verdict.roles),
+            "surface": verdict.surface,
+            "assurance": verdict.assurance,
+            "reason": verdict.reason,
+            "at": verdict.at,
+        },
+    )
+    by, record = f"reviewer:{verdict.reviewer}", read_call(txn, call_id)
+    if verdict.kind is VerdictKind.REJECT:
+        _move(txn, life, record, _Change(Status.REJECTED, by, verdict.reason))
+    elif unmet(record.decision.requirements, record.verdicts, record.digest):
+        version = txn.connection.execute(
+            sql("touch"), {"id": call_id, "status": record.status, "now": life.at}
+        ).fetchone()["version"]
+        _put_event(txn, call_id, _Step(version, "approval", record.status, life.at, by, verdict.reason))
+    else:
+        run_by = to_text(after(life.now, record.decision.run_within_seconds))
+        _move(txn, life, record, _Change(Status.APPROVED, by, verdict.reason, run_by=run_by))
+    return read_call(txn, call_id)
+
+
+def _why_no_verdict(record: CallRecord, verdict: Verdict) -> HitlError | None:
+    rejecting = verdict.kind is VerdictKind.REJECT
+    if record.status is not Status.HELD and not (rejecting and record.status is Status.APPROVED):
+        return already_settled(record)
+    if verdict.digest != record.digest:
+        return DigestMismatch(record.id, record.status)
+    if rejecting:
+        return None
+    needs = record.decision.requirements
+    mine = [need for need in needs if approvals_for(need, [verdict], record.digest)]
+    if needs and not mine:
+        wanted = " or ".join(sorted({f"`{role}`" for need in needs for role in need.roles}))
+        return NotAllowed(
+            f"cannot approve call `{record.id}`: `{verdict.reviewer}` has none of the roles it needs",
+            help=f"ask a reviewer with the role {wanted}",
+        )
+    if any(given.reviewer == verdict.reviewer and given.digest == verdict.digest for given in record.verdicts):
+        return CallAlreadySettled(
+            record.id, record.status, f"`{verdict.reviewer}` approved it already, and it needs more people"
+        )
+    return None
+
+
+def already_settled(record: CallRecord) -> CallAlreadySettled:
+    """The refusal of whoever comes too late, saying what the call is now and since when."""
+    what = {
+        Status.HELD: "it is still held",
+        Status.APPROVED: "it is approved",
+        Status.RUNNING: "it is running",
+        Status.SUCCEEDED: "it ran and succeeded",
+        Status.FAILED: "it ran and failed",
+        Status.UNKNOWN: "it was sent, and its outcome is unknown",
+        Status.DENIED: "the policy denied it",
+        Status.WITHDRAWN: "the agent withdrew it",
+        Status.INVALIDATED: "it is no longer valid",
+        Status.EXPIRED: "it expired",
+        Status.REJECTED: "it was rejected",
+    }[record.status]
+    if record.rejection is not None and record.status is Status.REJECTED:
+        what = f"{what} by `{record.rejection.reviewer}`"
+    return CallAlreadySettled(record.id, record.status, f"{what}, since {for_people(record.changed_at)}")
+
+
+def withdraw(txn: Transaction, life: Life, call_id: str, agent: str) -> CallRecord | Refused:
+    """Take back a call that has not started. A call of another agent is answered like one that does not exist."""
+    record = _current(txn, life, call_id)
+    if record.call.agent != agent:
+        raise CallNotFound(call_id)
+    if record.status not in (Status.HELD, Status.APPROVED):
+        return Refused(already_settled(record))
+    _move(txn, life, record, _Change(Status.WITHDRAWN, f"agent:{agent}", closed_reason="the agent withdrew it"))
+    return read_call(txn, call_id)
+
+
+def claim(txn: Transaction, life: Life, checked: CallRecord) -> CallRecord | None:
+    """Take an approved call to run it: the one step that lets it be sent, and it succeeds at most once.
+
+    None where the call is no longer approved, no longer what was checked, or everything is paused.
+    """
+    record = _current(txn, life, checked.id)
+    # INVARIANT: what is claimed is, to the byte, what the executor checked: it read it before this transaction.
+    if record != replace(checked, events=()) or record.status is not Status.APPROVED or paused(txn) is not None:
+        return None
+    _move(txn, life, record, _Change(Status.RUNNING, "gateway"))
+    return read_call(txn, checked.id)
+
+
+def invalidate(txn: Transaction, life: Life, call_id: str, reason: str) -> CallRecord:
+    """End a held or approved call because a check failed; any other is left as it is."""
+    record = _current(txn, life, call_id)
+    if record.status in (Status.HELD, Status.APPROVED):
+        _move(txn, life, record, _Change(Status.INVALIDATED, "gateway", reason, closed_reason=reason))
+    return read_call(txn, call_id)
+
+
+def settle(txn: Transaction, life: Life, call_id: str, outcome: Outcome) -> bool:
+    """Write what running brought. Only a running call can be settled, so only the first outcome counts."""
+    change = _Change(outcome.status, "gateway", outcome.detail, outcome=outcome)
+    return _moved(txn, life, call_id, Status.RUNNING, change)
+
+
+def expire_due(txn: Transaction, life: Life) -> int:
+    """End every call whose clock has run out; returns how many."""
+    due = [row["id"] for row in txn.connection.execute(sql("due"), {"now": life.at})]
+    return sum(_expired(txn, life, read_call(txn, call_id)) for call_id in due)
+
+
+def recover(txn: Transaction, life: Life) -> int:
+    """At boot: what an earlier life of this gateway left running has an unknown outcome. Returns how many."""
+    query = {"runner": life.runner, "epoch": life.epoch}
+    left = [row["id"] for row in txn.connection.execute(sql("left_running"), query)]
+    for call_id in left:
+        outcome = Outcome(
+            status=Status.UNKNOWN,
+            executed=True,
+            at=life.at,
+            detail="the gateway stopped while it ran, so nobody knows whether it happened",
+        )
+        settle(txn, life, call_id, outcome)
+    return len(left)
+
+
+def hand_over(txn: Transaction, life: Life, call_id: str) -> None:
+    """Note that the agent was given the final answer; only the first time counts."""
+    txn.connection.execute(sql("hand_over"), {"id": call_id, "now": life.at})
+
+
+def paused(txn: Transaction) -> Pause | None:
+    """Who paused everything, or None."""
+    row = txn.connection.execute(sql("setting"), {"key": "pause"}).fetchone()
+    stored = json.loads(row["value_json"]) if row else None
+    return Pause(**stored) if stored else None
+
+
+def set_pause(txn: Transaction, life: Life, pause: Pause | None, by: str) -> None:
+    """Pause or resume; both are on record as events of no call, `by` whoever paused or resumed."""
+    value = None if pause is None else {"by": pause.by, "at": pause.at, "reason": pause.reason}
+    txn.connection.execute(sql("put_setting"), {"key": "pause", "value_json": json.dumps(value)})
+    kind, detail = ("resumed", "") if pause is None else ("paused", pause.reason)
+    _put_event(txn, "", _Step(0, kind, None, life.at, by, detail))
+
+
+def run_statement(txn: Transaction, name: str, values: dict[str, str]) -> None:
+    """Run a named statement that concerns no call."""
+    txn.connection.execute(sql(name), values)
+
+
+def read_call(txn: Transaction, call_id: str) -> CallRecord:
+    """A call with its verdicts, as this transaction sees it.
+
+    Raises:
+        CallNotFound: No call has this id.
+    """
+    row = txn.connection.execute(sql("call"), {"id": call_id}).fetchone()
+    if row is None:
+        raise CallNotFound(call_id)
+    verdicts = txn.connection.execute(sql("verdicts_of_call"), {"id": call_id}).fetchall()
+    return record_from_row(row, verdicts)
+
+
+def _current(txn: Transaction, life: Life, call_id: str) -> CallRecord:
+    """A call as it stands by the clock: one that is past its time is `expired` from here on."""
+    record = read_call(txn, call_id)
+    return read_call(txn, call_id) if _expired(txn, life, record) else record
+
+
+def _expired(txn: Transaction, life: Life, record: CallRecord) -> bool:
+    """Whether the call is past its clock; if so it is `expired` now."""
+    deadline = {Status.HELD: record.expires_at, Status.APPROVED: record.run_by}.get(record.status)
+    if deadline is None or deadline > life.at:
+        return False
+    reason = NOT_DECIDED_IN_TIME if record.status is Status.HELD else NOT_RUN_IN_TIME
+    _move(txn, life, record, _Change(Status.EXPIRED, "clock", reason, closed_reason=reason))
+    return True
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A step along the lifecycle: to which status, by whom, and what else is written with it."""
+
+    to: Status
+    by: str
+    detail: str = ""
+    closed_reason: str | None = None
+    run_by: str | None = None
+    outcome: Outcome | None = None
+
+
+def _move(txn: Transaction, life: Life, record: CallRecord, change: _Change) -> None:
+    """Change the status of a call that this transaction has just read."""
+    if not _moved(txn, life, record.id, record.status, change):
+        raise StoreError(f"call `{record.id}` did not become {change.to}: it changed meanwhile")
+
+
+def _moved(txn: Transaction, life: Life, call_id: str, status: Status, change: _Change) -> bool:
+    """Change a status, by one guarded update, with its event; False where the call does not stand there (any more)."""
+    if not may_become(status, change.to):
+        raise StoreError(f"call `{call_id}` cannot become {change.to}: it is {status}")
+    claiming, outcome = change.to is Status.RUNNING, change.outcome
+    changed = txn.connection.execute(
+        sql("change_status"),
+        {
+            "id": call_id,
+            "from_status": status,
+            "to_status": change.to,
+            "now": life.at,
+            "run_by": change.run_by,
+            "closed_reason": change.closed_reason,
+            "runner": life.runner if claiming else None,
+            "epoch": life.epoch if claiming else None,
+            "outcome_at": outcome.at if outcome else None,
+            "outcome_detail": outcome.detail if outcome else None,
+            "executed": int(outcome.executed) if outcome else None,
+            "result_json": outcome.result_json if outcome else None,
+            "result_digest": outcome.result_digest if outcome else None,
+            "result_bytes": outcome.result_bytes if outcome else None,
+        },
+    ).fetchone()
+    if changed is None:
+        return False
+    _put_event(txn, call_id, _Step(changed["version"], change.to, change.to, life.at, change.by, change.detail))
+    return True
+
+
+class _Step(NamedTuple):
+    """What an event says, beside its number and its call."""
+
+    version: int
+    kind: str
+    status: Status | None
+    at: str
+    by: str
+    detail: str = ""
+
+
+def _put_event(txn: Transaction, call_id: str, step: _Step) -> CallEvent:
+    """Write an event and leave it to be published; its number comes from the store."""
+    row = txn.connection.execute(sql("insert_event"), (call_id, *step)).fetchone()
+    event = CallEvent(row["number"], call_id, *step)
+    txn.events.append(event)
+    return event
