@@ -1,0 +1,76 @@
+"""JSON-RPC messages as bytes: writing ours, reading an upstream's. No I/O, and no meaning beyond the envelope."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hitl_mcp.canonical import canonical_bytes
+
+__all__ = ["Garbage", "answer", "is_answer", "notification", "parse", "refusal", "request", "whose"]
+
+_HINT_BYTES = 4096
+"""How much of each end of an unusable message is searched for the id of the request it answers."""
+
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
+
+
+class Garbage(ValueError):
+    """What an upstream wrote is not a JSON-RPC message."""
+
+
+def request(request_id: str, method: str, params: Mapping[str, Any] | None) -> bytes:
+    """A request of ours, in canonical JSON."""
+    return _written({"jsonrpc": "2.0", "id": request_id, "method": method}, params)
+
+
+def notification(method: str, params: Mapping[str, Any] | None) -> bytes:
+    """A notification of ours, in canonical JSON."""
+    return _written({"jsonrpc": "2.0", "method": method}, params)
+
+
+def answer(request_id: object, result: Mapping[str, Any]) -> bytes:
+    """Our answer to an upstream's request."""
+    return canonical_bytes({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def refusal(request_id: object, code: int, message: str) -> bytes:
+    """Our error to an upstream's request."""
+    return canonical_bytes({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}})
+
+
+def parse(raw: bytes | str) -> dict[str, Any]:
+    """Read one message. Only the envelope is checked here: what stands inside may still be unusable.
+
+    Raises:
+        Garbage: It is not one JSON object in UTF-8.
+    """
+    try:
+        message = json.loads(raw.decode("utf-8") if isinstance(raw, bytes) else raw)
+    except (ValueError, RecursionError) as error:
+        raise Garbage(f"not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise Garbage("not a JSON-RPC message: no object")
+    return message
+
+
+def is_answer(message: Mapping[str, Any]) -> bool:
+    """Whether a message answers one of our requests, rather than asking or telling something."""
+    return "method" not in message
+
+
+def whose(raw: bytes) -> str | None:
+    """The id in a message that cannot be read, so that whoever waits for it need not wait any longer.
+
+    The upstream may be lying; all that can come of it is that its own call counts as unknown.
+    """
+    found = _ID.search(raw[:_HINT_BYTES]) or _ID.search(raw[-_HINT_BYTES:])
+    return found.group(1).decode("utf-8", "replace") if found else None
+
+
+def _written(message: dict[str, Any], params: Mapping[str, Any] | None) -> bytes:
+    if params:
+        message["params"] = params
+    return canonical_bytes(message)

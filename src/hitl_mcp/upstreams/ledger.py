@@ -1,0 +1,127 @@
+"""Which calls may leave this process, and the check of the very bytes that do. No I/O.
+
+Whatever writes to an upstream asks here first, with the bytes in hand. Nothing else in the project stands between a
+recorded call and the tool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+
+from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.errors import NotSent
+from hitl_mcp.limits import SENT_IDS
+
+__all__ = ["HOP_KEYS", "Ledger", "Progress", "Send", "without_hop_keys"]
+
+Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Takes the progress of a call: how far, of what total, and a text."""
+
+HOP_KEYS = frozenset(
+    {PROTOCOL_VERSION_META_KEY, CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY, "progressToken", "progress_token"}
+)
+"""What in a `_meta` belongs to one connection and is never passed on."""
+
+_CALL = "tools/call"
+
+
+@dataclass(frozen=True)
+class Send:
+    """One call to be sent: the id of its record, and exactly what the record says."""
+
+    call_id: str
+    tool: str
+    arguments_json: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    on_progress: Progress | None = None
+
+
+class Ledger:
+    """The calls on their way out, and those that left."""
+
+    def __init__(self) -> None:
+        self._registered: dict[str, Send] = {}
+        self._sent: dict[str, None] = {}
+
+    @contextmanager
+    def registered(self, send: Send) -> Iterator[None]:
+        """Let this call leave, once, while the context is open.
+
+        Raises:
+            NotSent: A call with this id is on its way, or left before.
+        """
+        if send.call_id in self._registered or send.call_id in self._sent:
+            raise NotSent(f"call `{send.call_id}` was sent before: a call is sent once")
+        self._registered[send.call_id] = send
+        try:
+            yield
+        finally:
+            del self._registered[send.call_id]
+
+    def has_sent(self, call_id: str) -> bool:
+        """Whether the bytes of this call were handed to a connection."""
+        return call_id in self._sent
+
+    def release(self, frame: bytes) -> None:
+        """Let these bytes leave, or refuse. To be called right before they are written, with what is written.
+
+        INVARIANT: a `tools/call` leaves only for a registered call, once, with exactly its tool, arguments and
+        `_meta`. A frame must be canonical JSON: then no reader can find anything else in it than we do.
+
+        Raises:
+            NotSent: Nothing may be written.
+        """
+        message = _canonical(frame)
+        if message.get("method") != _CALL:
+            return
+        call_id = message.get("id")
+        send = self._registered.get(call_id) if isinstance(call_id, str) else None
+        if send is None:
+            raise NotSent("a call without a record was about to be sent", help="this is a fault in hitl-mcp: report it")
+        if send.call_id in self._sent:
+            raise NotSent(f"call `{send.call_id}` was about to be sent a second time")
+        if not _says_the_same(message.get("params"), send):
+            raise NotSent(
+                f"call `{send.call_id}`: what was about to be sent is not what is on record",
+                help="this is a fault in hitl-mcp: report it",
+            )
+        self._note_sent(send.call_id)
+
+    def _note_sent(self, call_id: str) -> None:
+        self._sent[call_id] = None
+        if len(self._sent) > SENT_IDS:
+            del self._sent[next(iter(self._sent))]
+
+
+def without_hop_keys(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A `_meta` less what belongs to the connection it travels on."""
+    return {key: value for key, value in meta.items() if key not in HOP_KEYS}
+
+
+def _canonical(frame: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(frame)
+        same = canonical_bytes(message) == frame.removesuffix(b"\n")
+    except (ValueError, RecursionError):
+        same = False
+    if not same or not isinstance(message, dict):
+        raise NotSent("a message that is not canonical JSON was about to be sent")
+    return message
+
+
+def _says_the_same(params: object, send: Send) -> bool:
+    if not isinstance(params, dict) or not params.keys() <= {"name", "arguments", "_meta"}:
+        return False
+    meta = params.get("_meta", {})
+    return (
+        params.get("name") == send.tool
+        and canonical_bytes(params.get("arguments")) == send.arguments_json.encode("utf-8")
+        and isinstance(meta, dict)
+        and canonical_bytes(without_hop_keys(meta)) == canonical_bytes(without_hop_keys(send.meta))
+    )

@@ -1,0 +1,77 @@
+"""Whether an upstream's answer to a call can be recorded and handed to an agent. No I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import mcp_types
+from pydantic import ValidationError
+
+from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
+from hitl_mcp.limits import RESULT_DEPTH_LEVELS
+from hitl_mcp.upstreams.ledger import without_hop_keys
+
+__all__ = ["NEEDS_INPUT", "checked_result"]
+
+NEEDS_INPUT = "needs input"
+"""How the failure of a call begins whose upstream wanted to ask something: nobody may answer it."""
+
+
+def checked_result(result: dict[str, Any], upstream: str) -> dict[str, Any]:
+    """Return a tool's result as the upstream sent it, less what belonged to that connection.
+
+    Raises:
+        UpstreamRefused: The tool did not finish, it asks for something first.
+        OutcomeUnknown: The tool may well have run, but its answer cannot be recorded or passed on.
+    """
+    kind = result.get("resultType", "complete")
+    if kind == "input_required":
+        raise UpstreamRefused(
+            mcp_types.INVALID_REQUEST, f"{NEEDS_INPUT}: upstream `{upstream}` asks for something before it goes on"
+        )
+    problem = _why_unusable(result) if kind == "complete" else f"its kind is `{kind!s:.40}`"
+    if problem is not None:
+        raise OutcomeUnknown(f"upstream `{upstream}` answered, but the answer cannot be used: {problem}")
+    return _without_hop(result)
+
+
+def _why_unusable(result: dict[str, Any]) -> str | None:
+    """What keeps this answer from being written down as JSON and relayed by the MCP SDK, or None."""
+    try:
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "it holds half of a surrogate pair"
+    except ValueError:
+        return "it holds a number that JSON does not have"
+    except RecursionError:
+        return "it is nested too deep"
+    # Brackets inside texts count too, so only a result that has many of them is measured.
+    if text.count("[") + text.count("{") > RESULT_DEPTH_LEVELS and _depth(result) > RESULT_DEPTH_LEVELS:
+        return "it is nested too deep"
+    try:
+        mcp_types.CallToolResult.model_validate(result, by_name=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"`{'.'.join(str(step) for step in first['loc'])}`: {first['msg'].lower()}"
+    return None
+
+
+def _depth(value: object) -> int:
+    deepest, todo = 0, [(value, 1)]
+    while todo:
+        item, level = todo.pop()
+        deepest = max(deepest, level)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        todo.extend((child, level + 1) for child in children if isinstance(child, dict | list))
+    return deepest
+
+
+def _without_hop(result: dict[str, Any]) -> dict[str, Any]:
+    meta = result.get("_meta")
+    if not isinstance(meta, dict):
+        return result
+    kept = {key: value for key, value in without_hop_keys(meta).items() if key != mcp_types.SERVER_INFO_META_KEY}
+    without = {key: value for key, value in result.items() if key != "_meta"}
+    return {**without, "_meta": kept} if kept else without

@@ -1,0 +1,273 @@
+"""What every connection with an upstream does, however its bytes travel: requests, answers, progress, questions.
+
+A wire is a dispatcher for the MCP SDK's `ClientSession`, which negotiates over it. How bytes travel stands in
+`stdio.py` and `streamable_http.py`; what they mean to the gateway in `connect.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from mcp.shared.dispatcher import CallOptions, OnNotify, OnNotifyIntercept, OnRequest
+from mcp.shared.exceptions import MCPError
+from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, REQUEST_TIMEOUT
+
+from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError
+from hitl_mcp.limits import PROGRESS_FLUSH_SECONDS, PROGRESS_QUEUE_LENGTH, PROGRESS_TEXT_CHARACTERS
+from hitl_mcp.upstreams import frames
+from hitl_mcp.upstreams.ledger import Ledger, Progress
+
+__all__ = ["Exchange", "Wire", "WireEvents"]
+
+logger = logging.getLogger(__name__)
+
+
+class WireEvents(Protocol):
+    """Who is told what an upstream does by itself."""
+
+    def tools_changed(self) -> None:
+        """The tools may be others now: look again. Also said when the connection is in doubt."""
+
+    def asked(self, method: str, during: str | None) -> None:
+        """The upstream asked us something, on behalf of the request `during` where the wire can tell."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is gone. Said once."""
+
+
+class Exchange:
+    """One request of ours and the answer it waits for."""
+
+    def __init__(self, request_id: str, method: str, on_progress: Progress | None) -> None:
+        self.id = request_id
+        self.method = method
+        self.answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._on_progress = on_progress
+        self._notes: deque[tuple[float, float | None, str | None]] = deque(maxlen=PROGRESS_QUEUE_LENGTH)
+        self._telling: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer came, or cannot come any more. A wait that was cancelled is not over for the upstream."""
+        return self.answered.done() and not self.answered.cancelled()
+
+    def settle(self, message: dict[str, Any]) -> None:
+        """Hand over the answer; a second one is ignored."""
+        if not self.answered.done():
+            self.answered.set_result(message)
+
+    def fail(self, error: Exception) -> None:
+        """End the wait without an answer."""
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+    def progress(self, params: Mapping[str, Any]) -> None:
+        """Pass a progress note on, in order, without ever waiting for whoever takes it."""
+        done, total, text = _number(params.get("progress")), _number(params.get("total")), params.get("message")
+        if self._on_progress is None or done is None:
+            return
+        self._notes.append((done, total, _relayable(text) if isinstance(text, str) else None))
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell(self._on_progress))
+
+    async def _tell(self, on_progress: Progress) -> None:
+        try:
+            while self._notes:
+                await on_progress(*self._notes.popleft())
+        except Exception:
+            # Once: a call whose progress nobody takes goes on without telling it.
+            logger.exception("progress of `%s` could not be passed on", self.id)
+            self._on_progress = None
+            self._notes.clear()
+        finally:
+            self._telling = None
+
+    async def flush(self) -> None:
+        """Let the last notes go out before the answer does, but do not let a stuck reader hold it up."""
+        if self._telling is not None:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({self._telling}, timeout=PROGRESS_FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        if not self.answered.cancel() and not self.answered.cancelled():
+            self.answered.exception()  # looked at, or asyncio logs it as forgotten
+        if self._telling is not None:
+            self._telling.cancel()
+
+
+class Wire(ABC):
+    """A connection that carries JSON-RPC. Implements the SDK's `Dispatcher`.
+
+    Every frame passes the ledger right before it is written. Questions of an upstream are refused here: a run has
+    nobody who may answer them.
+    """
+
+    def __init__(self, name: str, ledger: Ledger, events: WireEvents) -> None:
+        self.name = name
+        self._ledger = ledger
+        self._events = events
+        self._exchanges: dict[str, Exchange] = {}
+        self._ids = itertools.count(1)
+        self._intercept: OnNotifyIntercept | None = None
+        self._tasks: TaskGroup | None = None
+
+    # Outwards.
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """`ask` as the SDK wants it of a `Dispatcher`: whatever goes wrong is an `MCPError`."""
+        try:
+            return await self.ask(method, params, opts)
+        except UpstreamError as error:
+            raise MCPError(CONNECTION_CLOSED, error.message) from None
+
+    async def ask(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """Send a request and return the result of its answer, as it came.
+
+        Raises:
+            MCPError: The upstream answered with an error, or not within `opts["timeout"]`.
+            NotSent: It is certain that nothing was written.
+            OutcomeUnknown: It was written, or may have been, and no usable answer came.
+        """
+        opts = opts or {}
+        request_id = str(opts.get("request_id") or f"hitl-{next(self._ids)}")
+        exchange = Exchange(request_id, method, opts.get("on_progress"))
+        frame = frames.request(exchange.id, method, params)
+        self._exchanges[exchange.id] = exchange
+        try:
+            with anyio.fail_after(opts.get("timeout")):
+                answer = await self._transmit(exchange, frame, opts.get("headers") or {})
+                await exchange.flush()
+        except TimeoutError:
+            raise MCPError(REQUEST_TIMEOUT, f"no answer to `{method}` within {opts.get('timeout'):g} s") from None
+        except asyncio.CancelledError:
+            if opts.get("cancel_on_abandon", True):
+                self._abandon(exchange)
+            raise
+        finally:
+            del self._exchanges[exchange.id]
+            exchange.close()
+        return self._result(answer)
+
+    @abstractmethod
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Tell the upstream something; what cannot be told is dropped."""
+
+    @abstractmethod
+    async def cancel(self, request_id: str) -> None:
+        """Ask the upstream to stop a request that runs; whoever waits for its answer keeps waiting."""
+
+    @abstractmethod
+    async def _transmit(self, exchange: Exchange, frame: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Write a request and return the message that answers it."""
+
+    @abstractmethod
+    def _abandon(self, exchange: Exchange) -> None:
+        """Tell the upstream, without waiting, that nobody waits for this answer any more."""
+
+    @abstractmethod
+    def _reply(self, frame: bytes) -> None:
+        """Answer a request of the upstream, without waiting, if that is possible."""
+
+    # Inwards.
+
+    async def run(
+        self,
+        on_request: OnRequest,
+        on_notify: OnNotify,
+        on_notify_intercept: OnNotifyIntercept | None = None,
+        *,
+        task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keep what the wire does in the background alive; part of the SDK's `Dispatcher`.
+
+        Requests and notifications are dealt with here and not handed to the session: it would answer the same, and
+        we must know that something was asked. Only its own subscription gets to see them (`on_notify_intercept`).
+        """
+        self._intercept = on_notify_intercept
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+                tasks.cancel_scope.cancel()
+
+    def _received(self, message: dict[str, Any], during: str | None = None) -> None:
+        """Take a message that answers nothing, and answers on wires that carry them all in one stream."""
+        method = message.get("method")
+        if frames.is_answer(message):
+            exchange = self._exchanges.get(str(message.get("id")))
+            if exchange is not None:
+                exchange.settle(message)
+        elif not isinstance(method, str):
+            logger.warning("upstream `%s`: a message whose method is not a text was skipped", self.name)
+        elif "id" in message:
+            self._asked(message["id"], method, during)
+        else:
+            params = message.get("params")
+            self._notified(method, params if isinstance(params, dict) else {})
+
+    def _asked(self, request_id: object, method: str, during: str | None) -> None:
+        if method == "ping":
+            self._reply(frames.answer(request_id, {}))
+            return
+        self._events.asked(method, during)
+        self._reply(frames.refusal(request_id, INVALID_REQUEST, "nobody can be asked while a call runs"))
+
+    def _notified(self, method: str, params: dict[str, Any]) -> None:
+        if method == "notifications/progress":
+            exchange = self._exchanges.get(str(params.get("progressToken")))
+            if exchange is not None:
+                exchange.progress(params)
+        elif self._intercept is not None and self._intercept(method, params):
+            return
+        elif method == "notifications/tools/list_changed":
+            self._events.tools_changed()
+
+    def _result(self, message: dict[str, Any]) -> dict[str, Any]:
+        error, result = message.get("error"), message.get("result")
+        if isinstance(error, dict) and "result" not in message:
+            code, text = error.get("code"), error.get("message")
+            raise MCPError(
+                code if isinstance(code, int) else INTERNAL_ERROR,
+                text if isinstance(text, str) else "an error without a message",
+                error.get("data"),
+            )
+        if isinstance(result, dict) and "error" not in message:
+            return result
+        raise self._unusable("it is neither a result nor an error")
+
+    def _unusable(self, why: str) -> OutcomeUnknown:
+        return OutcomeUnknown(f"upstream `{self.name}` answered, but the answer cannot be used: {why}")
+
+    def _gone(self, why: str) -> NotSent:
+        return NotSent(f"upstream `{self.name}` cannot be reached: {why}")
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _relayable(text: str) -> str:
+    """A progress text as it can be written to an agent: not endless, and without half surrogate pairs."""
+    return text[:PROGRESS_TEXT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")

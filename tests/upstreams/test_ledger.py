@@ -1,0 +1,108 @@
+"""The check of the bytes that leave: only a registered call, once, and exactly as it is on record."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.errors import NotSent
+from hitl_mcp.upstreams import Send
+from hitl_mcp.upstreams.frames import notification, request
+from hitl_mcp.upstreams.ledger import Ledger
+
+SEND = Send("c_1", "pay", '{"amount":5,"to":"ann"}', {"traceparent": "00-1"})
+PARAMS: dict[str, Any] = {
+    "name": "pay",
+    "arguments": {"to": "ann", "amount": 5},
+    "_meta": {"traceparent": "00-1", "progressToken": "c_1", "io.modelcontextprotocol/protocolVersion": "2026-07-28"},
+}
+
+
+@pytest.mark.promise("R3")
+def test_the_registered_call_leaves_once() -> None:
+    """Its own frame passes, whatever the connection put beside it; the same frame again does not."""
+    ledger = Ledger()
+    frame = request("c_1", "tools/call", PARAMS)
+    with ledger.registered(SEND):
+        assert not ledger.has_sent("c_1")
+        ledger.release(frame + b"\n")
+        assert ledger.has_sent("c_1")
+        with pytest.raises(NotSent, match="second time"):
+            ledger.release(frame)
+
+
+@pytest.mark.promise("R3")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "refund"},
+        {"arguments": {"to": "ann", "amount": 5.0}},
+        {"arguments": {"to": "ann", "amount": 5, "more": None}},
+        {"arguments": None},
+        {"_meta": {"traceparent": "00-2"}},
+        {"_meta": {**PARAMS["_meta"], "example.com/more": 1}},
+        {"_meta": []},
+        {"requestState": "abc"},
+    ],
+)
+def test_a_frame_that_differs_from_the_record_does_not_leave(change: dict[str, Any]) -> None:
+    """Another tool, argument, type of number or `_meta`, or a parameter nobody recorded: nothing is let out."""
+    ledger = Ledger()
+    with ledger.registered(SEND):
+        with pytest.raises(NotSent, match="not what is on record"):
+            ledger.release(request("c_1", "tools/call", {**PARAMS, **change}))
+        assert not ledger.has_sent("c_1")
+
+
+@pytest.mark.promise("R4")
+def test_a_call_nobody_registered_does_not_leave() -> None:
+    """Neither under another id, nor as a notification, nor after its context ended."""
+    ledger = Ledger()
+    with ledger.registered(SEND):
+        for frame in (request("c_2", "tools/call", PARAMS), notification("tools/call", PARAMS)):
+            with pytest.raises(NotSent, match="without a record"):
+                ledger.release(frame)
+    with pytest.raises(NotSent, match="without a record"):
+        ledger.release(request("c_1", "tools/call", PARAMS))
+    assert not ledger.has_sent("c_1")
+
+
+def test_an_id_is_good_for_one_send() -> None:
+    """While a call is on its way and after it left, its id cannot be registered again."""
+    ledger = Ledger()
+    with ledger.registered(SEND):
+        with pytest.raises(NotSent, match="sent before"), ledger.registered(SEND):
+            pass
+        ledger.release(request("c_1", "tools/call", PARAMS))
+    with pytest.raises(NotSent, match="sent before"), ledger.registered(SEND):
+        pass
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        json.dumps({"jsonrpc": "2.0", "id": "c_1", "method": "tools/call", "params": PARAMS}).encode(),
+        b'{"id":"c_1","id":"c_1","jsonrpc":"2.0","method":"tools/call"}',
+        b'{"id":"c_1","jsonrpc":"2.0","method":"tools/call","params":{"amount":NaN}}',
+        b'[{"id":"c_1","jsonrpc":"2.0","method":"tools/call"}]',
+        canonical_bytes({"id": "c_1", "method": "tools/call"}) + b"\n\n",
+        b"\xff",
+    ],
+    ids=["spaces", "duplicate key", "NaN", "batch", "second line", "not UTF-8"],
+)
+def test_only_canonical_frames_leave(frame: bytes) -> None:
+    """What another reader could understand differently is refused before anything looks inside."""
+    ledger = Ledger()
+    with ledger.registered(SEND):
+        with pytest.raises(NotSent, match="canonical"):
+            ledger.release(frame)
+        assert not ledger.has_sent("c_1")
+
+
+def test_what_is_no_call_passes() -> None:
+    """Negotiation, listings and notifications are not the ledger's business."""
+    Ledger().release(request("hitl-1", "tools/list", None))
+    Ledger().release(notification("notifications/initialized", None) + b"\n")
