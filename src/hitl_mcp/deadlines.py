@@ -1,0 +1,40 @@
+"""Both clocks of a call: how long people have, and how long an approval stays good. Nothing else runs by time."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from hitl_mcp.calls import Status
+from hitl_mcp.clock import Clock, from_text
+from hitl_mcp.store import FeedBehind, SqliteStore
+
+WITH_DEADLINE = frozenset({Status.HELD, Status.APPROVED})
+"""Statuses whose calls run out of time."""
+
+CHECK_SECONDS = 60.0
+"""The longest sleep between two looks at the clock, so that a wall clock that jumps is noticed within a minute."""
+
+
+class Deadlines:
+    """Ends calls whose time is over, as soon as it is."""
+
+    def __init__(self, store: SqliteStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Expire what is due, then sleep until the next deadline or until a call has a new one; for ever."""
+        with self._store.follow(lambda event: event.status in WITH_DEADLINE) as feed:
+            while True:
+                left = await self._seconds_to_next()
+                if left <= 0:
+                    await self._store.expire_due()
+                    continue
+                with suppress(FeedBehind):
+                    await feed.next(timeout_seconds=left)
+
+    async def _seconds_to_next(self) -> float:
+        deadline = await self._store.next_deadline()
+        if deadline is None or self._store.broken is not None:
+            return CHECK_SECONDS
+        return min((from_text(deadline) - self._clock.now()).total_seconds(), CHECK_SECONDS)

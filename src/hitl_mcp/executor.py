@@ -1,0 +1,293 @@
+"""The one place that runs a tool: check, claim, send once, record.
+
+An allowed call arrives with its `running` record already committed. An approved call is found in the store, checked
+against what its reviewers saw, claimed by one guarded update, and only then sent. Nothing is ever sent a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Literal
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status, digest_for, unmet
+from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.catalog import Catalog
+from hitl_mcp.clock import Clock, to_text
+from hitl_mcp.decider import Decider
+from hitl_mcp.errors import NotSent, OutcomeUnknown, StoreError, UpstreamRefused
+from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
+from hitl_mcp.store import Feed, FeedBehind, SqliteStore
+from hitl_mcp.upstreams import Send, Upstream, Upstreams
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[float, float | None, str | None], Awaitable[None]]
+
+
+@dataclass(eq=False)
+class Run:
+    """A request on its way through the gate, for whoever asked it.
+
+    `recorded` is set once `record` (or `error`) is there; `finished` once an allowed call ended. An allowed call's
+    result lives only here, never in the store.
+    """
+
+    recorded: anyio.Event = field(default_factory=anyio.Event)
+    finished: anyio.Event = field(default_factory=anyio.Event)
+    record: CallRecord | None = None
+    repeat: bool = False
+    error: StoreError | None = None
+    outcome: Outcome | None = None
+    result: dict[str, Any] | None = None
+    refusal: UpstreamRefused | None = None
+    cancel_requested: bool = False
+    sending: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    @property
+    def starts_now(self) -> bool:
+        """Whether the policy allowed this very request, so that it runs without anyone being asked."""
+        return self.record is not None and not self.repeat and self.record.status is Status.RUNNING
+
+
+class Executor:
+    """Runs allowed and approved calls in the gateway's own task group, whoever is still waiting for them."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        upstreams: Upstreams,
+        catalog: Catalog,
+        decider: Decider,
+        clock: Clock,
+        tasks: TaskGroup,
+    ) -> None:
+        self._store = store
+        self._upstreams = upstreams
+        self._catalog = catalog
+        self._decider = decider
+        self._clock = clock
+        self._tasks = tasks
+        self._in_hand: set[str] = set()
+        self._sending: set[str] = set()
+        self._one_less = anyio.Event()
+        self._news = anyio.Event()
+        self._progress: dict[str, list[Progress]] = {}
+
+    # Allowed calls.
+
+    async def run_allowed(self, run: Run) -> None:
+        """Send a call whose `running` record was just committed, and settle it."""
+        record = run.record
+        if record is None:
+            return
+        try:
+            if run.cancel_requested:
+                run.outcome = self._unsent("cancelled before it was sent")
+            else:
+                await self._send(record, run)
+            if run.outcome is not None:
+                await self._store.settle(record.id, _without_result(run.outcome), durable=False)
+        except Exception:
+            # It ran, and the agent is told how; what cannot be written stays `running` and is `unknown` at boot.
+            logger.exception("call %s: the outcome cannot be written", record.id)
+        finally:
+            run.finished.set()
+
+    def cancel(self, run: Run) -> None:
+        """Pass the agent's cancel of an allowed call on to the upstream, which may still answer for 5 s."""
+        if not run.cancel_requested and not run.finished.is_set():
+            run.cancel_requested = True
+            self._tasks.start_soon(self._pass_cancel, run)
+
+    async def _pass_cancel(self, run: Run) -> None:
+        upstream = self._upstreams.get(run.record.call.upstream) if run.record else None
+        if run.record is not None and upstream is not None:
+            await upstream.cancel(run.record.id)
+        with anyio.move_on_after(CANCEL_ANSWER_SECONDS):
+            await run.finished.wait()
+        run.sending.cancel()
+
+    # Approved calls.
+
+    async def run_approved(self) -> None:
+        """Run approved calls as they appear, for ever: those the last life left, then each as it is approved."""
+        self._catalog.on_change(self._look_again)
+        with self._store.follow(_may_let_something_run) as feed:
+            self._tasks.start_soon(self._wake, feed)
+            while True:
+                self._news = anyio.Event()
+                page = await self._store.list_calls({Status.APPROVED}, limit=1000)
+                for record in reversed(page.calls):
+                    if self._may_start(record):
+                        self._in_hand.add(record.id)
+                        self._tasks.start_soon(self._run_one, record)
+                await self._news.wait()
+
+    def _look_again(self) -> None:
+        self._news.set()
+
+    async def _wake(self, feed: Feed) -> None:
+        while True:
+            with suppress(FeedBehind):
+                await feed.next()
+            self._look_again()
+
+    def _may_start(self, record: CallRecord) -> bool:
+        """Whether to try now; a call that must wait stays approved, for as long as its `run_by` allows."""
+        upstream = self._upstreams.get(record.call.upstream)
+        waits_for_upstream = upstream is not None and upstream.state != "ready"
+        return record.id not in self._in_hand and self._store.paused is None and not waits_for_upstream
+
+    async def _run_one(self, record: CallRecord) -> None:
+        try:
+            reason = self._why_invalid(record)
+            if reason is not None:
+                await self._store.invalidate(record.id, reason)
+                return
+            claimed = await self._store.claim(record)
+            if claimed is None:
+                self._look_again()  # it changed since it was read, or a pause came in between and may be over again
+            else:
+                run = Run(record=claimed)
+                await self._send(claimed, run)
+                if run.outcome is not None:
+                    await self._store.settle(claimed.id, run.outcome, durable=True)
+        except Exception:
+            logger.exception("call %s: the record cannot be written", record.id)
+        finally:
+            self._in_hand.discard(record.id)
+
+    def _why_invalid(self, record: CallRecord) -> str | None:
+        """Why an approved call must not run after all, or None: the last look before the claim."""
+        call = record.call
+        entry = self._catalog.find_by_name(call.name)
+        upstream = self._upstreams.get(call.upstream)
+        if record.digest != digest_for(call, record.decision.policy):
+            return "the stored call is not the one its digest names"
+        if upstream is None or upstream.fingerprint != call.fingerprint:
+            return f"the upstream `{call.upstream}` is another one than was shown"
+        if entry is None:
+            return f"the tool `{call.name}` is no longer there"
+        if entry.definition != call.definition:
+            return f"the definition of `{call.name}` changed since it was shown"
+        now = self._decider.decide(entry, json.loads(call.arguments_json), call.agent)
+        if now.effect is Effect.DENY:
+            return "the policy denies it now: " + "; ".join(now.reasons)
+        missing = unmet(now.requirements, record.verdicts, record.digest)
+        if now.effect is Effect.HOLD and missing:
+            return "the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing)
+        return None
+
+    # Sending.
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until nothing is running, at most this long."""
+        with anyio.move_on_after(seconds):
+            while self._sending:
+                self._one_less = anyio.Event()
+                await self._one_less.wait()
+
+    async def _send(self, record: CallRecord, run: Run) -> None:
+        """Send a call whose `running` record is committed, once, and leave in `run` what came of it."""
+        upstream = self._upstreams.get(record.call.upstream)
+        if upstream is None:
+            run.outcome = self._unsent(f"there is no upstream `{record.call.upstream}`")
+            return
+        seconds = upstream.config.timeout_seconds
+        run.sending.deadline = anyio.current_time() + seconds
+        self._sending.add(record.id)
+        try:
+            with run.sending:
+                await self._answer(upstream, record, run)
+        finally:
+            self._sending.discard(record.id)
+            self._one_less.set()
+        if run.sending.cancelled_caught:
+            why = "cancelled, and no answer came" if run.cancel_requested else f"no answer within {seconds:g} s"
+            left = upstream.has_sent(record.id)
+            run.outcome = self._outcome(Status.UNKNOWN, why) if left else self._unsent(why)
+
+    async def _answer(self, upstream: Upstream, record: CallRecord, run: Run) -> None:
+        call = record.call
+        send = Send(
+            call_id=record.id,
+            tool=call.tool,
+            arguments_json=call.arguments_json,
+            meta=json.loads(call.meta_json),
+            on_progress=self._tell_progress(record.id),
+        )
+        try:
+            run.result = await upstream.send(send)
+            failed = run.result.get("isError") is True
+            detail = "the tool answered with an error" if failed else ""
+            run.outcome = self._outcome(Status.FAILED if failed else Status.SUCCEEDED, detail, run.result)
+        except NotSent as error:
+            run.outcome = self._unsent(error.message)
+        except UpstreamRefused as error:
+            run.refusal = error
+            refused = {"content": [{"type": "text", "text": error.message}], "isError": True}
+            run.outcome = self._outcome(Status.FAILED, error.message, refused)
+        except OutcomeUnknown as error:
+            run.outcome = self._outcome(Status.UNKNOWN, error.message)
+        except Exception:
+            # Whatever else went wrong, it may have gone wrong after the send.
+            logger.exception("call %s: running it failed", record.id)
+            run.outcome = self._outcome(Status.UNKNOWN, "the gateway failed while it ran")
+
+    def _unsent(self, detail: str) -> Outcome:
+        return Outcome(Status.FAILED, executed=False, at=to_text(self._clock.now()), detail=detail)
+
+    def _outcome(
+        self,
+        status: Literal[Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN],
+        detail: str,
+        result: dict[str, Any] | None = None,
+    ) -> Outcome:
+        body = canonical_bytes(result) if result is not None else None
+        return Outcome(
+            status=status,
+            executed=True,
+            at=to_text(self._clock.now()),
+            detail=detail,
+            result_json=body.decode() if body is not None else None,
+            result_digest="sha256:" + sha256(body).hexdigest() if body is not None else None,
+            result_bytes=len(body) if body is not None else None,
+        )
+
+    # Progress.
+
+    @contextmanager
+    def progress_of(self, call_id: str, listener: Progress) -> Iterator[None]:
+        """Pass a call's progress to `listener` while this is open, from whichever run sends it."""
+        listeners = self._progress.setdefault(call_id, [])
+        listeners.append(listener)
+        try:
+            yield
+        finally:
+            listeners.remove(listener)
+            if not listeners:
+                self._progress.pop(call_id, None)
+
+    def _tell_progress(self, call_id: str) -> Progress:
+        async def tell(progress: float, total: float | None, message: str | None) -> None:
+            for listener in tuple(self._progress.get(call_id, ())):
+                await listener(progress, total, message)
+
+        return tell
+
+
+def _may_let_something_run(event: CallEvent) -> bool:
+    return event.status is Status.APPROVED or event.kind == "resumed"
+
+
+def _without_result(outcome: Outcome) -> Outcome:
+    """Of allowed calls only the digest and size of the result are kept."""
+    return replace(outcome, result_json=None)

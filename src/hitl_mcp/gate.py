@@ -1,0 +1,100 @@
+"""Decide, record, then deny, run or hold: the whole of what happens to a call before people see it, on one screen.
+
+The gate never waits for a person. From the first write on it works in the gateway's own task group, so that a client
+that goes away leaves no call half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hitl_mcp.calls import Asked, Decision, Effect, ToolCall
+from hitl_mcp.canonical import canonical_text, check_value
+from hitl_mcp.catalog import Catalog
+from hitl_mcp.decider import Decider
+from hitl_mcp.errors import StoreError, ToolNotFound
+from hitl_mcp.executor import Executor, Run
+from hitl_mcp.store import SqliteStore
+
+TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
+"""What of a held call's `_meta` is kept (W3C trace context); the rest is meant for a request that is long over."""
+
+
+@dataclass(frozen=True)
+class AgentCall:
+    """A tools/call as it reached a surface: by which agent, in which conversation, and what it says."""
+
+    agent: str
+    conversation: str
+    name: str
+    arguments: Mapping[str, Any]
+    meta: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Every tools/call passes here, from whichever surface."""
+
+    store: SqliteStore
+    catalog: Catalog
+    decider: Decider
+    executor: Executor
+    tasks: TaskGroup
+
+    async def ask(self, asked: AgentCall) -> Run:
+        """Take a call: when this returns, what was decided is on record, and an allowed call is on its way.
+
+        Raises:
+            ToolNotFound: No upstream has this tool.
+            ArgumentsRefused: The arguments are not strict JSON, or do not fit the tool's schema.
+            StoreError: The record cannot be written, so nothing ran.
+        """
+        call, claim, decision = self._decide(asked)
+        run = Run()
+        self.tasks.start_soon(self._record_and_run, call, Asked(asked.conversation, claim), decision, run)
+        try:
+            await run.recorded.wait()
+        except anyio.get_cancelled_exc_class():
+            run.cancel_requested = True
+            raise
+        if run.error is not None:
+            raise run.error
+        return run
+
+    def _decide(self, asked: AgentCall) -> tuple[ToolCall, str, Decision]:
+        entry = self.catalog.find(asked.name)
+        if entry is None:
+            raise ToolNotFound(asked.name)
+        arguments = check_value(dict(asked.arguments), "$.arguments")
+        claim = entry.take_claim(arguments)
+        entry.validate(arguments)
+        decision = self.decider.decide(entry, arguments, asked.agent)
+        kept = asked.meta if decision.effect is Effect.ALLOW else TRACE_KEYS
+        meta = {key: asked.meta[key] for key in asked.meta if key in kept}
+        call = ToolCall(
+            upstream=entry.upstream,
+            tool=entry.tool,
+            name=entry.name,
+            arguments_json=canonical_text(arguments),
+            agent=asked.agent,
+            fingerprint=entry.source.fingerprint,
+            definition=entry.definition,
+            meta_json=canonical_text(check_value(meta, "$._meta")),
+        )
+        return call, claim, decision
+
+    async def _record_and_run(self, call: ToolCall, asked: Asked, decision: Decision, run: Run) -> None:
+        try:
+            admission = await self.store.admit(call, asked, decision)
+            run.record, run.repeat = admission.record, admission.repeat
+        except StoreError as error:
+            run.error = error
+        finally:
+            run.recorded.set()
+        if run.starts_now:
+            await self.executor.run_allowed(run)
