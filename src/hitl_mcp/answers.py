@@ -1,0 +1,243 @@
+"""What the agent is told: every sentence of the contract stands here once, as a tool result ready to be sent.
+
+The first words are the status and whether anything ran. Text and `structuredContent` say the same, because some
+clients show a model only one of them. No authority ever stands in an answer: a review URL is an address.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hitl_mcp.calls import CallRecord, Status, Verdict
+from hitl_mcp.clock import for_people
+
+Retry = Literal["repeat_same", "ask_user", "never"]
+
+INSTRUCTIONS = """\
+Some of these tools act on things that matter, so a gate stands in front of them. Most calls run at once. A call that \
+carries risk is HELD: it is on record and people are asked, but nothing has run yet.
+
+When a result says NOT EXECUTED, held: do not look for another way to the same effect, do not split or rephrase the \
+call. Go on with other work, or call `hitl_wait` with the call_id to wait for the answer, or tell the user it waits at \
+the review_url and stop. Repeating the identical call is safe: it returns the same request and never runs twice.
+`hitl_status` without arguments lists what you have open and every outcome you were not told yet: call it when you \
+come back to a conversation. `hitl_withdraw` takes back a held call you no longer need.
+Rejected or denied means no: do not repeat it. OUTCOME UNKNOWN means it may have happened: never retry it yourself.
+Where a tool has a `hitl_reason` argument, say in one sentence why you want the call: the reviewer reads it."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One status as the agent hears it: a sentence, whether it counts as an error, and what to do about asking again.
+
+    `executed` is None where nobody knows.
+    """
+
+    message: str
+    is_error: bool
+    executed: bool | None
+    retry: Retry
+
+
+def call_answer(
+    record: CallRecord, *, repeat: bool, review_url: str | None, plain_result: bool = False
+) -> dict[str, Any]:
+    """A tool result that says how a call stands.
+
+    With `plain_result`, a call that succeeded is answered by the upstream's own result, as if no gate stood there:
+    for the request that asked for it. Everyone else gets it under `result`.
+    """
+    result = _stored_result(record)
+    if plain_result and not repeat and record.status is Status.SUCCEEDED and result is not None:
+        return result
+    told = tell(record, repeat=repeat)
+    structured: dict[str, Any] = {
+        "status": "paused" if record.decision.paused else str(record.status),
+        "executed": told.executed,
+        "call_id": record.id,
+        "retry": told.retry,
+        "repeat": True if repeat else None,
+        "expires_at": record.expires_at if record.status is Status.HELD else None,
+        "review_url": review_url if record.status in (Status.HELD, Status.APPROVED) else None,
+        "reasons": list(record.decision.reasons) or None,
+        "result": result,
+        "message": told.message,
+    }
+    if structured["review_url"] is not None:
+        structured["message"] = f"{told.message} People answer at {review_url}"
+    content = [{"type": "text", "text": structured["message"]}]
+    if result is not None:
+        content.extend(result.get("content", ()))
+    return _tool_result(content, structured, told.is_error)
+
+
+def tell(record: CallRecord, *, repeat: bool = False) -> Told:
+    """The sentence for a call as it stands."""
+    told = _TELLERS[record.status](record)
+    if not repeat:
+        return told
+    again = f"{told.message} This is the record of your earlier identical request; nothing ran for this one."
+    return Told(again, told.is_error, told.executed, told.retry)
+
+
+def open_calls_answer(
+    records: Sequence[CallRecord], too_large: Sequence[CallRecord], review_url: Callable[[CallRecord], str | None]
+) -> dict[str, Any]:
+    """A tool result that lists what an agent has open, unknown, or was not told yet.
+
+    Of calls in `too_large` only the sentence is listed: their results are fetched one by one.
+    """
+    if not records and not too_large:
+        message = "Nothing is open: no call of yours is held, running or unknown, and you were told every outcome."
+        return _tool_result([{"type": "text", "text": message}], {"calls": [], "message": message}, is_error=False)
+    calls: list[dict[str, Any]] = []
+    results: list[str] = []
+    for record in records:
+        entry = call_answer(record, repeat=False, review_url=review_url(record))["structuredContent"]
+        calls.append({**entry, "name": record.call.name, "arguments_json": record.call.arguments_json})
+        if "result" in entry:
+            # The results stand in the text too: some models are shown nothing else.
+            results.append(json.dumps({"call_id": record.id, "result": entry["result"]}, ensure_ascii=False))
+    for record in too_large:
+        message = f"{record.status}: its result is large, call `hitl_status` with this call_id for it."
+        calls.append({"status": str(record.status), "call_id": record.id, "name": record.call.name, "message": message})
+    lines = [f"{entry['call_id']} {entry['name']}: {entry['message']}" for entry in calls]
+    message = f"{len(calls)} of your calls are open or have news.\n" + "\n".join(lines)
+    content = [{"type": "text", "text": text} for text in (message, *results)]
+    return _tool_result(content, {"calls": calls, "message": message}, is_error=False)
+
+
+def refusal_answer(message: str, *, call_id: str | None = None) -> dict[str, Any]:
+    """A tool result for a call that has no record to speak of: the gate could not take it, so nothing ran."""
+    text = f"NOT EXECUTED: {message}"
+    structured = {"status": "refused", "executed": False, "call_id": call_id, "retry": "ask_user", "message": text}
+    return _tool_result([{"type": "text", "text": text}], structured, is_error=True)
+
+
+def not_changed_answer(message: str, status: str, call_id: str) -> dict[str, Any]:
+    """A tool result for a request about a call that came too late; `status` is the true one."""
+    structured = {"status": status, "call_id": call_id, "message": message}
+    return _tool_result([{"type": "text", "text": message}], structured, is_error=True)
+
+
+def _tool_result(content: list[dict[str, Any]], structured: dict[str, Any], is_error: bool) -> dict[str, Any]:
+    said = {key: value for key, value in structured.items() if value is not None}
+    return {"content": content, "structuredContent": said, "isError": is_error}
+
+
+def _stored_result(record: CallRecord) -> dict[str, Any] | None:
+    if record.outcome is None or record.outcome.result_json is None:
+        return None
+    result: dict[str, Any] = json.loads(record.outcome.result_json)
+    return result
+
+
+def _why(record: CallRecord) -> str:
+    return f" Why: {'; '.join(record.decision.reasons)}." if record.decision.reasons else ""
+
+
+def _held(record: CallRecord) -> Told:
+    until = for_people(record.expires_at or "")
+    given = len({verdict.reviewer for verdict in record.verdicts})
+    so_far = f" {given} approved so far, more are needed." if given else ""
+    message = (
+        f"NOT EXECUTED, held as {record.id} until {until}: people decide on it.{_why(record)}{so_far} "
+        "Repeating the identical call returns this same request. Do other work, call `hitl_wait` with this call_id, "
+        "or tell the user and stop."
+    )
+    return Told(message, is_error=False, executed=False, retry="repeat_same")
+
+
+def _approved(record: CallRecord) -> Told:
+    message = (
+        f"NOT EXECUTED YET: {record.id} was approved and is starting, by {for_people(record.run_by or '')} at the "
+        "latest. Call `hitl_wait` with this call_id for the outcome."
+    )
+    return Told(message, is_error=False, executed=False, retry="repeat_same")
+
+
+def _running(record: CallRecord) -> Told:
+    message = (
+        f"RUNNING: {record.id} has been running since {for_people(record.changed_at)}. Call `hitl_wait` with this "
+        "call_id for the outcome; do not send it again."
+    )
+    return Told(message, is_error=False, executed=None, retry="repeat_same")
+
+
+def _denied(record: CallRecord) -> Told:
+    if record.decision.paused:
+        message = f"NOT EXECUTED, {'; '.join(record.decision.reasons)}. Tell the user; ask again once it is resumed."
+        return Told(message, is_error=True, executed=False, retry="ask_user")
+    rules = ", ".join(f"`{rule.id}`" for rule in record.decision.rules if rule.effect == "deny")
+    named = f" (rule {rules})" if rules else f" ({record.decision.band})" if record.decision.band else ""
+    message = (
+        f"NOT EXECUTED, denied by policy{named}.{_why(record)} Do not repeat it or reach the same effect another way; "
+        "change the call so that it complies, or tell the user."
+    )
+    return Told(message, is_error=True, executed=False, retry="never")
+
+
+def _rejected(record: CallRecord) -> Told:
+    verdict = record.rejection
+    said = f' They said: "{verdict.reason}"' if verdict and verdict.reason else " They gave no reason."
+    message = (
+        f"NOT EXECUTED, rejected by a human reviewer{_role(verdict)}.{said} Do not repeat this call, split it, or "
+        "reach the same effect another way; tell the user."
+    )
+    return Told(message, is_error=True, executed=False, retry="never")
+
+
+def _role(verdict: Verdict | None) -> str:
+    return f" ({', '.join(verdict.roles)})" if verdict and verdict.roles else ""
+
+
+def _closed(ending: str, retry: Retry = "ask_user") -> Callable[[CallRecord], Told]:
+    def teller(record: CallRecord) -> Told:
+        message = f"NOT EXECUTED, {record.status}: {record.closed_reason}. {ending}"
+        return Told(message, is_error=True, executed=False, retry=retry)
+
+    return teller
+
+
+def _succeeded(record: CallRecord) -> Told:
+    at = for_people(record.outcome.at) if record.outcome else ""
+    kept = "Its result follows." if _stored_result(record) is not None else "Its result was given when it ran."
+    message = f"EXECUTED: {record.id} ran once and succeeded at {at}. {kept} Do not ask for the same again."
+    return Told(message, is_error=False, executed=True, retry="never")
+
+
+def _failed(record: CallRecord) -> Told:
+    outcome = record.outcome
+    if outcome is not None and not outcome.executed:
+        message = f"NOT EXECUTED, failed: nothing was sent, because {outcome.detail}."
+        return Told(message, is_error=True, executed=False, retry="ask_user")
+    detail = outcome.detail if outcome else "no detail"
+    message = f"EXECUTED, failed: {record.id} was sent once, and {detail}. Ask the user before you try again."
+    return Told(message, is_error=True, executed=True, retry="ask_user")
+
+
+def _unknown(record: CallRecord) -> Told:
+    detail = record.outcome.detail if record.outcome else "no answer came"
+    message = (
+        f"OUTCOME UNKNOWN: {record.id} was sent and may have happened: {detail}. Do not retry it; a person is looking. "
+        "Tell the user."
+    )
+    return Told(message, is_error=True, executed=None, retry="never")
+
+
+_TELLERS: dict[Status, Callable[[CallRecord], Told]] = {
+    Status.HELD: _held,
+    Status.APPROVED: _approved,
+    Status.RUNNING: _running,
+    Status.DENIED: _denied,
+    Status.REJECTED: _rejected,
+    Status.EXPIRED: _closed("Ask the user before asking again."),
+    Status.WITHDRAWN: _closed("It can no longer be approved; ask again if it is still needed."),
+    Status.INVALIDATED: _closed("Nothing ran. Tell the user, and ask again if it is still needed."),
+    Status.SUCCEEDED: _succeeded,
+    Status.FAILED: _failed,
+    Status.UNKNOWN: _unknown,
+}

@@ -1,0 +1,231 @@
+"""Every sentence an agent is told, whole. A word changed here is a change of the contract with models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hitl_mcp.answers import call_answer, open_calls_answer, refusal_answer
+from hitl_mcp.calls import (
+    Asked,
+    CallRecord,
+    Outcome,
+    Requirement,
+    Status,
+    VerdictKind,
+    digest_for,
+    request_key_for,
+)
+from tests.samples import POLICY, allowed, denied, held, tool_call, verdict
+
+NOW = "2026-11-22T12:00:00.000000Z"
+LATER = "2026-11-22T12:10:00.000000Z"
+URL = "http://127.0.0.1:8377/#call=c_1"
+RESULT = {"content": [{"type": "text", "text": "sent"}], "structuredContent": {"id": 7}}
+
+
+def record(status: Status, **changes: Any) -> CallRecord:
+    """A call as it stands in this status."""
+    values: dict[str, Any] = {
+        "id": "c_1",
+        "version": 1,
+        "status": status,
+        "call": tool_call(),
+        "asked": Asked("conv"),
+        "digest": digest_for(tool_call(), POLICY),
+        "request_key": request_key_for(tool_call()),
+        "decision": held(),
+        "created_at": NOW,
+        "changed_at": NOW,
+        "expires_at": LATER,
+        "run_by": LATER,
+    }
+    return CallRecord(**{**values, **changes})
+
+
+def outcome(status: Status, **changes: Any) -> Outcome:
+    """What running brought."""
+    values: dict[str, Any] = {"status": status, "executed": True, "at": NOW}
+    return Outcome(**{**values, **changes})
+
+
+REJECTED = verdict("d", VerdictKind.REJECT, reason='not "this" account', roles=("finance",))
+CASES = [
+    (
+        record(Status.HELD),
+        "NOT EXECUTED, held as c_1 until 2026-11-22T12:10:00Z: people decide on it. Why: leaves the company. Repeating "
+        "the identical call returns this same request. Do other work, call `hitl_wait` with this call_id, or tell the "
+        f"user and stop. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same", "expires_at": LATER, "review_url": URL},
+    ),
+    (
+        record(Status.HELD, decision=held(Requirement("pay", quorum=2)), verdicts=(verdict("d"),)),
+        "NOT EXECUTED, held as c_1 until 2026-11-22T12:10:00Z: people decide on it. Why: leaves the company. 1 "
+        "approved so far, more are needed. Repeating the identical call returns this same request. Do other work, call "
+        f"`hitl_wait` with this call_id, or tell the user and stop. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same"},
+    ),
+    (
+        record(Status.APPROVED),
+        "NOT EXECUTED YET: c_1 was approved and is starting, by 2026-11-22T12:10:00Z at the latest. Call `hitl_wait` "
+        f"with this call_id for the outcome. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same"},
+    ),
+    (
+        record(Status.RUNNING),
+        "RUNNING: c_1 has been running since 2026-11-22T12:00:00Z. Call `hitl_wait` with this call_id for the outcome; "
+        "do not send it again.",
+        {"isError": False, "retry": "repeat_same"},
+    ),
+    (
+        record(Status.DENIED, decision=denied()),
+        "NOT EXECUTED, denied by policy (rule `no-delete`). Why: nothing is ever deleted. Do not repeat it or reach "
+        "the same effect another way; change the call so that it complies, or tell the user.",
+        {"isError": True, "executed": False, "retry": "never"},
+    ),
+    (
+        record(Status.REJECTED, verdicts=(REJECTED,)),
+        'NOT EXECUTED, rejected by a human reviewer (finance). They said: "not "this" account" Do not repeat this '
+        "call, split it, or reach the same effect another way; tell the user.",
+        {"isError": True, "executed": False, "retry": "never"},
+    ),
+    (
+        record(Status.REJECTED, verdicts=(verdict("d", VerdictKind.REJECT),)),
+        "NOT EXECUTED, rejected by a human reviewer. They gave no reason. Do not repeat this call, split it, or reach "
+        "the same effect another way; tell the user.",
+        {"isError": True, "executed": False, "retry": "never"},
+    ),
+    (
+        record(Status.EXPIRED, closed_reason="no one decided in time"),
+        "NOT EXECUTED, expired: no one decided in time. Ask the user before asking again.",
+        {"isError": True, "executed": False, "retry": "ask_user"},
+    ),
+    (
+        record(Status.EXPIRED, closed_reason="approved, but it could not run in time"),
+        "NOT EXECUTED, expired: approved, but it could not run in time. Ask the user before asking again.",
+        {"isError": True, "executed": False, "retry": "ask_user"},
+    ),
+    (
+        record(Status.WITHDRAWN, closed_reason="the agent withdrew it"),
+        "NOT EXECUTED, withdrawn: the agent withdrew it. It can no longer be approved; ask again if it is still "
+        "needed.",
+        {"isError": True, "executed": False, "retry": "ask_user"},
+    ),
+    (
+        record(Status.INVALIDATED, closed_reason="the definition of `mail__send` changed since it was shown"),
+        "NOT EXECUTED, invalidated: the definition of `mail__send` changed since it was shown. Nothing ran. Tell the "
+        "user, and ask again if it is still needed.",
+        {"isError": True, "executed": False, "retry": "ask_user"},
+    ),
+    (
+        record(Status.SUCCEEDED, outcome=outcome(Status.SUCCEEDED, result_json=json.dumps(RESULT))),
+        "EXECUTED: c_1 ran once and succeeded at 2026-11-22T12:00:00Z. Its result follows. Do not ask for the same "
+        "again.",
+        {"isError": False, "executed": True, "retry": "never", "result": RESULT},
+    ),
+    (
+        record(Status.FAILED, outcome=outcome(Status.FAILED, detail="the tool answered with an error")),
+        "EXECUTED, failed: c_1 was sent once, and the tool answered with an error. Ask the user before you try again.",
+        {"isError": True, "executed": True, "retry": "ask_user"},
+    ),
+    (
+        record(Status.FAILED, outcome=outcome(Status.FAILED, executed=False, detail="the upstream `mail` is down")),
+        "NOT EXECUTED, failed: nothing was sent, because the upstream `mail` is down.",
+        {"isError": True, "executed": False, "retry": "ask_user"},
+    ),
+    (
+        record(Status.UNKNOWN, outcome=outcome(Status.UNKNOWN, detail="no answer within 60 s")),
+        "OUTCOME UNKNOWN: c_1 was sent and may have happened: no answer within 60 s. Do not retry it; a person is "
+        "looking. Tell the user.",
+        {"isError": True, "retry": "never"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("stands", "message", "facts"), CASES, ids=[message[:50] for _, message, _ in CASES])
+def test_every_status_is_told_in_these_words(stands: CallRecord, message: str, facts: dict[str, Any]) -> None:
+    """The text and the structured content say the same, the facts beside it are right, and nothing else is said."""
+    answer = call_answer(stands, repeat=False, review_url=URL)
+    structured = answer["structuredContent"]
+    assert answer["content"][0] == {"type": "text", "text": message}
+    assert structured["message"] == message
+    assert {"status": structured["status"], "call_id": structured["call_id"]} == {
+        "status": str(stands.status),
+        "call_id": "c_1",
+    }
+    assert {key: {**structured, "isError": answer["isError"]}[key] for key in facts} == facts
+    assert ("executed" in structured) == ("executed" in facts)
+    assert "repeat" not in structured
+    json.dumps(answer, allow_nan=False)
+
+
+def test_every_status_has_a_case() -> None:
+    """No status is told in words that no test has read."""
+    assert {stands.status for stands, _, _ in CASES} == set(Status)
+
+
+def test_a_paused_gateway_is_told_as_such() -> None:
+    """It is neither a denial of this call nor a promise that it runs later."""
+    decision = denied().__class__(
+        effect=denied().effect, score=0, policy=POLICY, reasons=("paused by dana at T: incident",), paused=True
+    )
+    answer = call_answer(record(Status.DENIED, decision=decision), repeat=False, review_url=None)
+    assert answer["content"][0]["text"] == (
+        "NOT EXECUTED, paused by dana at T: incident. Tell the user; ask again once it is resumed."
+    )
+    assert (answer["isError"], answer["structuredContent"]["status"]) == (True, "paused")
+
+
+def test_a_repeat_says_that_nothing_ran_for_it() -> None:
+    """The agent must not count two payments where there was one."""
+    stands = record(Status.SUCCEEDED, outcome=outcome(Status.SUCCEEDED, result_json=json.dumps(RESULT)))
+    answer = call_answer(stands, repeat=True, review_url=None, plain_result=True)
+    assert answer["structuredContent"]["repeat"] is True
+    assert answer["structuredContent"]["result"] == RESULT
+    assert answer["content"][0]["text"].endswith(
+        "This is the record of your earlier identical request; nothing ran for this one."
+    )
+    assert answer["content"][1:] == RESULT["content"]
+
+
+def test_the_request_that_asked_gets_the_upstreams_own_result() -> None:
+    """Approved while it waited: the answer is the upstream's, as if no gate stood there."""
+    stands = record(Status.SUCCEEDED, outcome=outcome(Status.SUCCEEDED, result_json=json.dumps(RESULT)))
+    assert call_answer(stands, repeat=False, review_url=None, plain_result=True) == RESULT
+
+
+def test_a_listing_says_everything_in_text_and_in_structure() -> None:
+    """A model that is shown only one of them knows the same, results included; large ones are fetched one by one."""
+    done = record(Status.SUCCEEDED, outcome=outcome(Status.SUCCEEDED, result_json=json.dumps(RESULT)))
+    answer = open_calls_answer([record(Status.HELD), done], [record(Status.FAILED)], lambda one: URL)
+    calls = answer["structuredContent"]["calls"]
+    text = "\n".join(block["text"] for block in answer["content"])
+    assert [call["status"] for call in calls] == ["held", "succeeded", "failed"]
+    assert all(call["message"] in text and call["name"] in text for call in calls)
+    assert json.dumps({"call_id": "c_1", "result": RESULT}) in text
+    assert "large" in calls[2]["message"]
+    assert answer["isError"] is False
+
+
+def test_an_empty_listing_says_that_nothing_is_open() -> None:
+    """Silence would leave the agent guessing."""
+    answer = open_calls_answer([], [], lambda one: None)
+    assert answer["structuredContent"]["calls"] == []
+    assert answer["content"][0]["text"].startswith("Nothing is open")
+
+
+def test_a_call_that_could_not_be_recorded_was_not_executed() -> None:
+    """Without a record nothing runs, and the agent hears exactly that first."""
+    answer = refusal_answer("the record cannot be written: disk full")
+    assert answer["content"][0]["text"] == "NOT EXECUTED: the record cannot be written: disk full"
+    assert (answer["isError"], answer["structuredContent"]["executed"]) == (True, False)
+
+
+def test_an_allowed_call_whose_result_is_gone_says_so() -> None:
+    """Results of allowed calls are not kept; asking for one later is answered honestly."""
+    stands = record(Status.SUCCEEDED, decision=allowed(), outcome=outcome(Status.SUCCEEDED))
+    answer = call_answer(stands, repeat=False, review_url=None)
+    assert "Its result was given when it ran." in answer["content"][0]["text"]
+    assert "result" not in answer["structuredContent"]
