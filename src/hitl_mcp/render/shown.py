@@ -1,0 +1,277 @@
+"""What people are shown of a call, as data: lines of segments and a few plain values. Pure; decides nothing.
+
+Page and terminal both show this and nothing else. Whatever an agent, an upstream or a reviewer wrote comes as
+segments that went through `marks`; plain strings in here are our own words, ids, digests and times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hitl_mcp.calls import CallRecord, Requirement, Status, Verdict, VerdictKind, approvals_for
+from hitl_mcp.clock import for_people
+from hitl_mcp.people import People, Reviewer
+from hitl_mcp.render.marks import Kind, Segment, joined, marked
+from hitl_mcp.render.tree import Line, lines_of_json, lines_of_text, raw_segments, shows_all
+
+Shown = dict[str, Any]
+"""What `shown` gives; JSON-able."""
+
+RESULT_CHARACTERS = 256 * 1024
+"""Results longer than this are named by size and digest: nothing is decided on them, and some are videos."""
+
+SUMMARY_CHARACTERS = 160
+"""How much of the arguments one row of the queue can hold on a desktop."""
+
+
+def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Shown:
+    """Everything a person needs to decide this call, complete; with `reviewer`, also what that person may do."""
+    viewer = people.reviewer(reviewer) if reviewer is not None else None
+    agent = people.agents.get(record.call.agent)
+    return {
+        "id": record.id,
+        "version": record.version,
+        "status": record.status,
+        "headline": headline(record),
+        "sentence": _segments(_sentence(record)),
+        "agent": _segments(marked(record.call.agent, "name")),
+        "owner": agent.owner if agent else None,
+        "arguments": _json_shown(record.call.arguments_json),
+        "meta": None if record.call.meta_json == "{}" else _json_shown(record.call.meta_json),
+        "claim": _text_shown(record.asked.claim) if record.asked.claim else None,
+        "score": _score_shown(record),
+        "rules": _rules_shown(record),
+        "requirements": [_requirement_shown(record, people, need) for need in record.decision.requirements],
+        "verdicts": [_verdict_shown(verdict, record.digest) for verdict in record.verdicts],
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "run_by": record.run_by,
+        "binding": _binding_shown(record),
+        "digest": record.digest,
+        "closed_reason": _text_shown(record.closed_reason) if record.closed_reason else None,
+        "outcome": _outcome_shown(record),
+        "history": _history_shown(record),
+        "repeat_of": record.repeat_of,
+        "you": _standing(record, viewer) if viewer else None,
+    }
+
+
+def summary(record: CallRecord) -> Shown:
+    """One row of a list: enough to choose what to look at, never enough to decide."""
+    text = record.call.arguments_json
+    preview = list(raw_segments(text[:SUMMARY_CHARACTERS]))
+    if len(text) > SUMMARY_CHARACTERS:
+        preview.append(Segment("note", f" ⟦{len(text) - SUMMARY_CHARACTERS:,} more⟧", ""))
+    needs = record.decision.requirements
+    return {
+        "sentence": _segments(_sentence(record)),
+        "what": _segments(_what(record)),
+        "agent": _segments(marked(record.call.agent, "name")),
+        "preview": _segments(preview),
+        "headline": headline(record),
+        "missing": sum(max(0, need.quorum - _count(record, need)) for need in needs),
+        "progress": [{"met": _count(record, need), "quorum": need.quorum} for need in needs],
+    }
+
+
+def headline(record: CallRecord) -> str:
+    """Where a call stands, in one sentence of ours."""
+    if record.status is Status.REJECTED and record.rejection is not None:
+        return f"Rejected by {plain_text(record.rejection.reviewer)}; it was not run"
+    return _HEADLINES[record.status]
+
+
+def plain_text(text: str) -> str:
+    """Untrusted text on one line, marked, for places that can only hold a string."""
+    return "".join(segment.text for segment in marked(text, "plain"))
+
+
+_HEADLINES = {
+    Status.HELD: "Held; nothing has run",
+    Status.APPROVED: "Approved; about to run",
+    Status.RUNNING: "Running now",
+    Status.UNKNOWN: "Outcome unknown: it may have happened. Check at the upstream; it is never sent again",
+    Status.SUCCEEDED: "It ran and succeeded",
+    Status.FAILED: "It failed",
+    Status.DENIED: "Denied by the policy; it was not run",
+    Status.REJECTED: "Rejected; it was not run",
+    Status.EXPIRED: "Expired; it was not run",
+    Status.WITHDRAWN: "Withdrawn by the agent; it was not run",
+    Status.INVALIDATED: "No longer valid; it was not run",
+}
+
+
+def _sentence(record: CallRecord) -> list[Segment]:
+    asks = Segment("plain", " asks to run ", "")
+    return [*marked(record.call.agent, "name"), asks, *_what(record)]
+
+
+def _what(record: CallRecord) -> list[Segment]:
+    apart = Segment("plain", " / ", "")
+    return [*marked(record.call.upstream, "name"), apart, *marked(record.call.tool, "name")]
+
+
+def _json_shown(text: str) -> Shown:
+    lines, raw = lines_of_json(text), raw_segments(text)
+    return {
+        "lines": _lines(lines),
+        "raw": _segments(raw),
+        "characters": len(text),
+        "bytes": len(text.encode("utf-8")),
+        "marks": sum(segment.kind == "mark" and bool(segment.source) for line in lines for segment in line.segments),
+        # INVARIANT: a call is approved only where this is true; see `fits_terminal` and the page's Approve.
+        "whole": shows_all(lines, text) and shows_all([Line(0, raw)], text),
+    }
+
+
+def _text_shown(text: str, kind: Kind = "plain") -> list[Shown]:
+    return _lines(lines_of_text(text, kind))
+
+
+def _short(text: str) -> list[Shown]:
+    return _segments(joined(marked(text, "plain")))
+
+
+def _score_shown(record: CallRecord) -> Shown:
+    signals = record.decision.signals
+    total = sum(signal.points for signal in signals)
+    return {
+        "score": record.decision.score,
+        "sum": total,
+        "capped": total > record.decision.score,
+        "band": record.decision.band,
+        "parts": [
+            {
+                "id": signal.id,
+                "points": signal.points,
+                "reason": _short(signal.reason),
+                "error": _short(signal.error) if signal.error else None,
+            }
+            for signal in sorted(signals, key=lambda signal: -signal.points)
+        ],
+    }
+
+
+def _rules_shown(record: CallRecord) -> list[Shown]:
+    return [
+        {
+            "id": rule.id,
+            "effect": rule.effect,
+            "reason": _short(rule.reason),
+            "error": _short(rule.error) if rule.error else None,
+        }
+        for rule in record.decision.rules
+    ]
+
+
+def _count(record: CallRecord, need: Requirement) -> int:
+    return len(approvals_for(need, record.verdicts, record.digest))
+
+
+def _requirement_shown(record: CallRecord, people: People, need: Requirement) -> Shown:
+    names = approvals_for(need, record.verdicts, record.digest)
+    able = [reviewer.name for reviewer in people.everyone() if _counts(reviewer, need) and reviewer.name not in names]
+    by = " or ".join(need.roles) if need.roles else "any reviewer"
+    noun = "approval" if need.quorum == 1 else "approvals"
+    return {
+        "id": need.id,
+        "text": f"{need.quorum} {noun} by {by}",
+        "quorum": need.quorum,
+        "met": len(names),
+        "approved_by": list(names),
+        "could": able,
+        "done": len(names) >= need.quorum,
+    }
+
+
+def _counts(reviewer: Reviewer, need: Requirement) -> bool:
+    return reviewer.every_role or not need.roles or not reviewer.roles.isdisjoint(need.roles)
+
+
+def _verdict_shown(verdict: Verdict, digest: str) -> Shown:
+    return {
+        "verdict": verdict.kind,
+        "reviewer": _short(verdict.reviewer),
+        "roles": list(verdict.roles),
+        "surface": verdict.surface,
+        "assurance": verdict.assurance,
+        "at": verdict.at,
+        "reason": _text_shown(verdict.reason) if verdict.reason else None,
+        "counts": verdict.digest == digest,
+    }
+
+
+def _standing(record: CallRecord, reviewer: Reviewer) -> Shown:
+    """What this reviewer may still do, and why not approve; the store has the last word."""
+    needs = record.decision.requirements
+    approved = any(
+        verdict.reviewer == reviewer.name and verdict.digest == record.digest and verdict.kind is VerdictKind.APPROVE
+        for verdict in record.verdicts
+    )
+    why = ""
+    if record.status is not Status.HELD:
+        why = "it is no longer held"
+    elif approved:
+        why = "you approved it; it needs more people"
+    elif needs and not any(_counts(reviewer, need) for need in needs):
+        roles = sorted({role for need in needs for role in need.roles})
+        why = f"it needs a reviewer with the role {' or '.join(roles)}"
+    return {
+        "reviewer": reviewer.name,
+        "may_approve": not why,
+        "may_reject": record.status in (Status.HELD, Status.APPROVED),
+        "approved": approved,
+        "why_not": why,
+    }
+
+
+def _binding_shown(record: CallRecord) -> list[Shown]:
+    """What an approval is bound to, named: change one of these and the approval is worth nothing."""
+    rows = (
+        ("upstream", record.call.fingerprint),
+        ("tool definition", record.call.definition),
+        ("policy", record.decision.policy),
+        ("this call", record.digest),
+    )
+    return [{"name": name, "value": _short(value)} for name, value in rows]
+
+
+def _outcome_shown(record: CallRecord) -> Shown | None:
+    outcome = record.outcome
+    if outcome is None:
+        return None
+    result = outcome.result_json
+    return {
+        "status": outcome.status,
+        "executed": outcome.executed,
+        "at": outcome.at,
+        "detail": _text_shown(outcome.detail) if outcome.detail else None,
+        "result": _lines(lines_of_json(result)) if result and len(result) <= RESULT_CHARACTERS else None,
+        "result_bytes": outcome.result_bytes,
+        "result_digest": outcome.result_digest,
+    }
+
+
+def _history_shown(record: CallRecord) -> list[Shown]:
+    return [
+        {
+            "number": event.number,
+            "kind": event.kind,
+            "at": event.at,
+            "time": for_people(event.at),
+            "by": _short(event.by),
+            "detail": _short(event.detail) if event.detail else None,
+        }
+        for event in record.events
+    ]
+
+
+def _segments(segments: Iterable[Segment]) -> list[Shown]:
+    return [
+        {"kind": segment.kind, "text": segment.text, **({"rtl": True} if segment.rtl else {})} for segment in segments
+    ]
+
+
+def _lines(lines: Sequence[Line]) -> list[Shown]:
+    return [{"depth": line.depth, "continued": line.continued, "segments": _segments(line.segments)} for line in lines]

@@ -1,0 +1,127 @@
+"""What may be sent to the API: bodies and query parameters, read strictly, unknown fields refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from hitl_mcp.calls import Status
+from hitl_mcp.canonical import parse_strict
+from hitl_mcp.errors import ArgumentsRefused
+from hitl_mcp.limits import PAGE_CALLS, REVIEW_BODY_BYTES, VERDICT_REASON_CHARACTERS
+from hitl_mcp.surfaces.api.problems import Problem
+
+Body = TypeVar("Body", bound=BaseModel)
+Reason = Annotated[str, Field(max_length=VERDICT_REASON_CHARACTERS)]
+
+PAGE_CALLS_MOST = 200
+"""The longest page of a listing: four ordinary ones."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class VerdictBody(_Strict):
+    """What a reviewer says of the bytes that `digest` names."""
+
+    verdict: Literal["approve", "reject"]
+    digest: str = Field(min_length=1, max_length=200)
+    reason: Reason = ""
+
+
+class PauseBody(_Strict):
+    """Why everything is paused."""
+
+    reason: Reason = ""
+
+
+class LoginBody(_Strict):
+    """The one-time code of a link."""
+
+    code: str = Field(min_length=1, max_length=200)
+
+
+class LinkBody(_Strict):
+    """Whom a link signs in; null is `local`."""
+
+    for_: str | None = Field(default=None, alias="for", max_length=200)
+
+
+class ListQuery(BaseModel):
+    """Which calls to list. `brief` leaves out what a list does not need: arguments, events and results."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: list[Status] = []
+    agent: str | None = None
+    cursor: str | None = Field(default=None, pattern=r"^[0-9]{1,18}$")
+    limit: int = Field(default=PAGE_CALLS, ge=1, le=PAGE_CALLS_MOST)
+    brief: bool = False
+
+
+class EventsQuery(BaseModel):
+    """After which event the stream goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: int | None = Field(default=None, ge=0, le=2**53)
+
+
+async def read_body(http: Request, model: type[Body]) -> Body:
+    """The body of a request as `model`; an empty one is `{}`.
+
+    Raises:
+        Problem: 413 where it is too long, 422 where it is not what is expected.
+    """
+    raw = await _raw_body(http)
+    if raw and http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem(422, "wrong_body", "the body must be JSON", help="send `content-type: application/json`")
+    try:
+        return model.model_validate(parse_strict(raw or b"{}", limit_bytes=REVIEW_BODY_BYTES))
+    except ArgumentsRefused as error:
+        raise Problem(422, "wrong_body", error.message) from None
+    except ValidationError as error:
+        raise _wrong("body", error) from None
+
+
+def read_query(http: Request, model: type[Body]) -> Body:
+    """The query parameters of a request as `model`; a list may be repeated or separated by commas.
+
+    Raises:
+        Problem: 422 where they are not what is expected.
+    """
+    values: dict[str, Any] = {}
+    for name in http.query_params:
+        given = [part for value in http.query_params.getlist(name) for part in value.split(",")]
+        values[name] = given if model.model_fields.get(name) and name == "status" else http.query_params[name]
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _wrong("query", error) from None
+
+
+async def _raw_body(http: Request) -> bytes:
+    raw = bytearray()
+    async for chunk in http.stream():
+        raw += chunk
+        if len(raw) > REVIEW_BODY_BYTES:
+            raise Problem(413, "too_large", f"the body is more than {REVIEW_BODY_BYTES} bytes")
+    return bytes(raw)
+
+
+def _wrong(where: str, error: ValidationError) -> Problem:
+    """Name the first thing that is wrong. The value itself stays out: it may be a secret."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or where
+    if path == "arguments_json":
+        return Problem(
+            422,
+            "no_edits",
+            "arguments_json: edits are not available yet",
+            help="reject the call and say what to change",
+        )
+    what = "no such field" if first["type"] == "extra_forbidden" else first["msg"][:1].lower() + first["msg"][1:]
+    return Problem(422, f"wrong_{where}", f"{path}: {what}")

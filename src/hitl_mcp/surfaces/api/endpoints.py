@@ -1,0 +1,197 @@
+"""The endpoints of the review API: each reads its request, calls one function, and writes what it gave."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+from hitl_mcp.calls import Status, VerdictKind
+from hitl_mcp.clock import after, to_text
+from hitl_mcp.errors import CallAlreadySettled, DigestMismatch
+from hitl_mcp.limits import REVIEW_STREAMS, SIGN_IN_SECONDS
+from hitl_mcp.people import LOCAL
+from hitl_mcp.render import shown
+from hitl_mcp.review import Given
+from hitl_mcp.store import SignIn
+from hitl_mcp.surfaces.api.bodies import (
+    EventsQuery,
+    LinkBody,
+    ListQuery,
+    LoginBody,
+    PauseBody,
+    VerdictBody,
+    read_body,
+    read_query,
+)
+from hitl_mcp.surfaces.api.openapi import description
+from hitl_mcp.surfaces.api.parts import ApiParts, Viewer
+from hitl_mcp.surfaces.api.problems import Problem, answer_to, not_signed_in
+from hitl_mcp.surfaces.api.sign_in import digest_of_key, new_key
+from hitl_mcp.surfaces.api.stream import EventStream
+from hitl_mcp.surfaces.api.wire import call_wire
+
+
+class Endpoints:
+    """What can be asked of the API, over one gateway's parts. Who asks was found out before."""
+
+    def __init__(self, parts: ApiParts) -> None:
+        self._parts = parts
+        self._streams = 0
+
+    # Calls.
+
+    async def list_calls(self, http: Request, viewer: Viewer) -> Response:
+        """Calls in the statuses asked for, newest first, a page at a time."""
+        query = read_query(http, ListQuery)
+        page = await self._parts.store.list_calls(
+            query.status or None, agent=query.agent, cursor=query.cursor, limit=query.limit
+        )
+        calls = [call_wire(record, brief=query.brief) for record in page.calls]
+        return JSONResponse({"calls": calls, "next": page.next})
+
+    async def get_call(self, http: Request, viewer: Viewer) -> Response:
+        """One call, whole."""
+        return JSONResponse(call_wire(await self._parts.store.get(http.path_params["call_id"])))
+
+    async def show_call(self, http: Request, viewer: Viewer) -> Response:
+        """One call as people are shown it."""
+        record = await self._parts.store.get(http.path_params["call_id"])
+        # Arguments may be a megabyte of what has to be marked character by character: not on the event loop.
+        return JSONResponse(await anyio.to_thread.run_sync(shown, record, self._parts.people, viewer.reviewer.name))
+
+    async def give_verdict(self, http: Request, viewer: Viewer) -> Response:
+        """Hand a verdict to the one door for verdicts; the answer is the call as it then stands."""
+        body = await read_body(http, VerdictBody)
+        call_id = http.path_params["call_id"]
+        given = Given(
+            kind=VerdictKind(body.verdict),
+            digest=body.digest,
+            reviewer=viewer.reviewer.name,
+            surface=viewer.surface,
+            assurance=viewer.assurance,
+            reason=body.reason,
+        )
+        try:
+            return JSONResponse(call_wire(await self._parts.review.give_verdict(call_id, given)))
+        except (CallAlreadySettled, DigestMismatch) as error:
+            return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
+
+    async def events(self, http: Request, viewer: Viewer) -> Response | ASGIApp:
+        """What happens from here on, or since an event, as server-sent events."""
+        last_seen = http.headers.get("last-event-id", "")
+        if last_seen and not last_seen.isdecimal():
+            raise Problem(422, "wrong_header", "last-event-id: not the number of an event")
+        begin = read_query(http, EventsQuery).after if not last_seen else int(last_seen[:18])
+        if self._streams >= REVIEW_STREAMS:
+            raise Problem(429, "too_many_streams", f"{REVIEW_STREAMS} event streams are open already")
+        self._streams += 1
+
+        async def may_go_on() -> bool:
+            return viewer.key_digest is None or await self._parts.store.sign_in(viewer.key_digest) is not None
+
+        return EventStream(self._parts.store, begin, may_go_on, self._parts.stopping, self._stream_ended)
+
+    def _stream_ended(self) -> None:
+        self._streams -= 1
+
+    # The gateway.
+
+    async def status(self, http: Request, viewer: Viewer) -> Response:
+        """What `hitl-mcp status` prints, who paused, how many calls stand open, and our time."""
+        return JSONResponse(
+            {
+                **self._parts.status(),
+                "open": await self._parts.store.count_open(),
+                "now": to_text(self._parts.clock.now()),
+            }
+        )
+
+    async def pause(self, http: Request, viewer: Viewer) -> Response:
+        """Stop all running until someone resumes."""
+        body = await read_body(http, PauseBody)
+        await self._parts.store.pause(viewer.reviewer.name, body.reason)
+        return await self.status(http, viewer)
+
+    async def resume(self, http: Request, viewer: Viewer) -> Response:
+        """Let calls run again."""
+        await self._parts.store.resume(viewer.reviewer.name)
+        return await self.status(http, viewer)
+
+    async def metrics(self, http: Request, viewer: Viewer) -> Response:
+        """A few figures in Prometheus' text form."""
+        counts = await self._parts.store.count_open()
+        lines = ["# HELP hitl_calls Calls that are open, by status.", "# TYPE hitl_calls gauge"]
+        for status in (Status.HELD, Status.APPROVED, Status.RUNNING, Status.UNKNOWN):
+            lines.append(f'hitl_calls{{status="{status}"}} {counts.get(status, 0)}')
+        lines += ["# HELP hitl_upstream_up Whether an upstream is ready.", "# TYPE hitl_upstream_up gauge"]
+        for upstream in self._parts.status().get("upstreams", ()):
+            lines.append(f'hitl_upstream_up{{upstream="{upstream["name"]}"}} {int(upstream["state"] == "ready")}')
+        lines += ["# HELP hitl_paused Whether all running is paused.", "# TYPE hitl_paused gauge"]
+        lines.append(f"hitl_paused {int(self._parts.store.paused is not None)}")
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    async def health(self, http: Request) -> Response:
+        """Whether the gateway can do its work; asks for no sign-in, so it says no more than why not."""
+        broken = self._parts.store.broken
+        return JSONResponse({"ok": True}) if broken is None else JSONResponse({"ok": False, "why": broken}, 503)
+
+    async def openapi(self, http: Request, viewer: Viewer) -> Response:
+        """The description of this API."""
+        return JSONResponse(description())
+
+    # Signing in.
+
+    async def login(self, http: Request) -> Response:
+        """Exchange a link's one-time code for a key. The key itself is not kept."""
+        now = self._parts.clock.now()
+        if self._parts.login_codes.too_many_failures(now):
+            raise Problem(429, "too_many_tries", "too many wrong codes came in the last minute")
+        body = await read_body(http, LoginBody)
+        name = self._parts.login_codes.redeem(body.code, now)
+        if name is None or self._parts.people.reviewer(name) is None:
+            raise not_signed_in("this link was used before, or its time is over")
+        key, expires_at = new_key(), to_text(after(now, SIGN_IN_SECONDS))
+        await self._parts.store.add_sign_in(digest_of_key(key), SignIn(name, "link", expires_at))
+        return JSONResponse({"token": key, "reviewer": name, "expires_at": expires_at})
+
+    async def logout(self, http: Request, viewer: Viewer) -> Response:
+        """Forget this sign-in."""
+        if viewer.key_digest is not None:
+            await self._parts.store.end_sign_in(viewer.key_digest)
+        return JSONResponse({"ok": True})
+
+    async def me(self, http: Request, viewer: Viewer) -> Response:
+        """Who is signed in here."""
+        return JSONResponse(
+            {
+                "reviewer": viewer.reviewer.name,
+                "roles": sorted(viewer.reviewer.roles),
+                "every_role": viewer.reviewer.every_role,
+                "surface": viewer.surface,
+                "assurance": viewer.assurance,
+                "expires_at": viewer.expires_at,
+            }
+        )
+
+    # Only on the control socket.
+
+    async def make_link(self, http: Request, viewer: Viewer) -> Response:
+        """A one-time link that signs a reviewer in on the page."""
+        name = (await read_body(http, LinkBody)).for_ or LOCAL
+        if self._parts.people.reviewer(name) is None:
+            raise Problem(
+                422,
+                "no_such_reviewer",
+                f"for: `{name}` is not a reviewer",
+                help="the config names them under `reviewers`",
+            )
+        code, expires_at = self._parts.login_codes.make(name, self._parts.clock.now())
+        base = self._parts.public_url.rstrip("/")
+        return JSONResponse({"url": f"{base}/#login={code}", "reviewer": name, "expires_at": to_text(expires_at)})
+
+    async def stop(self, http: Request, viewer: Viewer) -> Response:
+        """End the gateway."""
+        self._parts.stop()
+        return JSONResponse({"ok": True})

@@ -1,0 +1,225 @@
+"""The description of the API, for `/api/openapi.json`. Written by hand beside the endpoints; a test compares them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hitl_mcp import __version__
+from hitl_mcp.calls import Effect, Status, VerdictKind
+from hitl_mcp.surfaces.api.bodies import (
+    EventsQuery,
+    LinkBody,
+    ListQuery,
+    LoginBody,
+    PauseBody,
+    VerdictBody,
+)
+
+Schema = dict[str, Any]
+
+CONTROL_ONLY = frozenset({"/api/links", "/api/stop"})
+"""Paths that exist on the control socket alone."""
+
+TCP_ONLY = frozenset({"/api/login", "/api/logout"})
+"""Paths that exist on the TCP port alone."""
+
+_TEXT: Schema = {"type": "string"}
+_TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_TIME_OR_NULL: Schema = {"type": ["string", "null"], "format": "date-time"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+
+
+def description() -> Schema:
+    """OpenAPI 3.1 for both doors; each path says where it exists."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hitl-mcp review API",
+            "version": __version__,
+            "description": "What reviewers do with held calls. On the TCP port every request carries the key of a "
+            "signed-in reviewer; on control.sock the socket itself is the proof, and the reviewer is `local`.",
+        },
+        "security": [{"reviewer": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {"reviewer": {"type": "http", "scheme": "bearer"}},
+            "schemas": {**_schemas(), **_bodies()},
+        },
+    }
+
+
+def _paths() -> Schema:
+    call = {"name": "call_id", "in": "path", "required": True, "schema": _TEXT}
+    return {
+        "/healthz": {"get": {**_operation("Whether the gateway can do its work", 200, 503), "security": []}},
+        "/metrics": {"get": _operation("A few figures for Prometheus", 200, media="text/plain")},
+        "/api/login": {
+            "post": {
+                **_operation("Exchange a one-time code", 200, 401, 413, 422, 429, body="LoginBody"),
+                "security": [],
+            }
+        },
+        "/api/logout": {"post": _operation("Forget this sign-in", 200)},
+        "/api/me": {"get": _operation("Who is signed in", 200, answer="Me")},
+        "/api/calls": {"get": _operation("Calls, newest first", 200, 422, answer="CallPage", query=ListQuery)},
+        "/api/calls/{call_id}": {"parameters": [call], "get": _operation("One call", 200, 404, answer="Call")},
+        "/api/calls/{call_id}/shown": {
+            "parameters": [call],
+            "get": _operation("One call as people are shown it: lines of typed segments", 200, 404),
+        },
+        "/api/calls/{call_id}/verdict": {
+            "parameters": [call],
+            "post": _operation(
+                "Approve or reject", 200, 403, 404, 409, 413, 422, 503, answer="Call", body="VerdictBody"
+            ),
+        },
+        "/api/events": {
+            "get": _operation(
+                "Server-sent events: `ready`, then `call` for each event; `Last-Event-ID` resumes",
+                *(200, 422, 429),
+                query=EventsQuery,
+                media="text/event-stream",
+            )
+        },
+        "/api/status": {"get": _operation("How the gateway is", 200)},
+        "/api/pause": {"post": _operation("Stop all running", 200, 413, 422, 503, body="PauseBody")},
+        "/api/resume": {"post": _operation("Let calls run again", 200, 503)},
+        "/api/openapi.json": {"get": _operation("This description", 200)},
+        "/api/links": {"post": _operation("A one-time sign-in link", 200, 413, 422, body="LinkBody")},
+        "/api/stop": {"post": _operation("End the gateway", 200)},
+    }
+
+
+_ANSWERS = {
+    200: "done",
+    401: "not signed in",
+    403: "this person may not do this, or the request came through a wrong door",
+    404: "no such call",
+    409: "the call is settled, or has another digest; `status` is the true one and `call` the call as it stands",
+    413: "the body is too large",
+    422: "the body, a parameter or a header is not what is expected",
+    429: "too many at once",
+    503: "the gateway cannot do this now",
+}
+
+
+def _operation(
+    summary: str,
+    *statuses: int,
+    answer: str | None = None,
+    body: str | None = None,
+    query: type[ListQuery] | type[EventsQuery] | None = None,
+    media: str = "application/json",
+) -> Schema:
+    done: Schema = {"schema": {"$ref": f"#/components/schemas/{answer}"} if answer else {}}
+    problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    operation: Schema = {
+        "summary": summary,
+        "responses": {
+            str(status): {
+                "description": _ANSWERS[status],
+                "content": {media: done} if status == 200 else problem,
+            }
+            for status in sorted({*statuses, 401, 403})
+        },
+    }
+    if body:
+        reference = {"$ref": f"#/components/schemas/{body}"}
+        operation["requestBody"] = {"content": {"application/json": {"schema": reference}}}
+    if query:
+        properties = query.model_json_schema(ref_template="#/components/schemas/{model}")["properties"]
+        operation["parameters"] = [
+            {"name": name, "in": "query", "schema": schema, "explode": True} for name, schema in properties.items()
+        ]
+    return operation
+
+
+def _bodies() -> Schema:
+    return {
+        model.__name__: model.model_json_schema(ref_template="#/components/schemas/{model}")
+        for model in (VerdictBody, PauseBody, LoginBody, LinkBody)
+    }
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties}
+
+
+def _list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def _schemas() -> Schema:
+    return {
+        "Status": {"type": "string", "enum": [*Status]},
+        "Me": _object(
+            reviewer=_TEXT,
+            roles=_list_of(_TEXT),
+            every_role={"type": "boolean"},
+            surface=_TEXT,
+            assurance=_TEXT,
+            expires_at=_TIME_OR_NULL,
+        ),
+        "CallPage": _object(calls=_list_of({"$ref": "#/components/schemas/Call"}), next=_TEXT_OR_NULL),
+        "Call": _call(),
+        "Event": _object(
+            number=_COUNT,
+            call_id=_TEXT,
+            version=_COUNT,
+            kind=_TEXT,
+            status={"type": ["string", "null"]},
+            at=_TIME,
+            by=_TEXT,
+            detail=_TEXT,
+        ),
+        "Error": _object(error=_object(code=_TEXT, message=_TEXT, help=_TEXT, status=_TEXT, call={"type": "object"})),
+    }
+
+
+def _call() -> Schema:
+    match = _object(id=_TEXT, reason=_TEXT, error=_TEXT_OR_NULL)
+    return _object(
+        id=_TEXT,
+        version=_COUNT,
+        status={"$ref": "#/components/schemas/Status"},
+        upstream=_TEXT,
+        tool=_TEXT,
+        name=_TEXT,
+        arguments_json={"type": "string", "description": "the exact bytes that run; left out by `brief`"},
+        digest={"type": "string", "description": "what a verdict must name"},
+        agent=_TEXT,
+        score={"type": "integer", "minimum": 0, "maximum": 100},
+        decision={"type": "string", "enum": [*Effect]},
+        band=_TEXT_OR_NULL,
+        policy=_TEXT,
+        signals=_list_of({**match, "properties": {**match["properties"], "points": _COUNT}}),
+        rules=_list_of({**match, "properties": {**match["properties"], "effect": {"enum": [*Effect]}}}),
+        reasons=_list_of(_TEXT),
+        requirements=_list_of(
+            _object(id=_TEXT, roles=_list_of(_TEXT), quorum=_COUNT, met=_COUNT, approved_by=_list_of(_TEXT))
+        ),
+        created_at=_TIME,
+        changed_at=_TIME,
+        expires_at=_TIME_OR_NULL,
+        run_by=_TIME_OR_NULL,
+        claim={"type": "string", "description": "what the agent says of why; its own claim"},
+        conversation=_TEXT,
+        closed_reason=_TEXT,
+        repeat_of=_TEXT_OR_NULL,
+        verdicts=_list_of(
+            _object(
+                verdict={"enum": [*VerdictKind]},
+                reviewer=_TEXT,
+                roles=_list_of(_TEXT),
+                digest=_TEXT,
+                surface=_TEXT,
+                assurance=_TEXT,
+                at=_TIME,
+                reason=_TEXT,
+            )
+        ),
+        outcome={"type": ["object", "null"]},
+        events=_list_of({"$ref": "#/components/schemas/Event"}),
+        summary={"type": "object", "description": "one row of a list, as segments"},
+    )

@@ -1,0 +1,47 @@
+"""What the review API is made of: the parts it calls, and who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from hitl_mcp.calls import Assurance
+from hitl_mcp.clock import Clock
+from hitl_mcp.people import People, Reviewer
+from hitl_mcp.review import Review
+from hitl_mcp.store import SqliteStore
+from hitl_mcp.surfaces.api.sign_in import LoginCodes
+
+
+@dataclass(frozen=True)
+class ApiParts:
+    """The parts of one gateway that the API talks to.
+
+    `status` gives what `hitl-mcp status --json` prints; of it the API reads `upstreams` (each a `name` and `state`).
+    `public_url` is the address people use. Setting `stopping` ends every event stream. `login_codes` is shared by
+    both doors of one gateway.
+    """
+
+    store: SqliteStore
+    review: Review
+    people: People
+    status: Callable[[], Mapping[str, Any]]
+    stop: Callable[[], None]
+    clock: Clock
+    public_url: str
+    stopping: anyio.Event
+    login_codes: LoginCodes = field(default_factory=LoginCodes, repr=False)
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who is calling the API, and how we know. `key_digest` is the sign-in's, None on the control socket."""
+
+    reviewer: Reviewer
+    surface: str
+    assurance: Assurance
+    expires_at: str | None = None
+    key_digest: str | None = None

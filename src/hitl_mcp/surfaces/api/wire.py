@@ -1,0 +1,112 @@
+"""A call as the API writes it. Field names are fixed; arguments and results travel as strings, never as numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hitl_mcp.calls import CallEvent, CallRecord, Outcome, Verdict, approvals_for
+from hitl_mcp.render import summary
+
+Wire = dict[str, Any]
+
+
+def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
+    """A call; `brief` leaves out arguments, events and the result, for lists that only show `summary`."""
+    decision = record.decision
+    wire: Wire = {
+        "id": record.id,
+        "version": record.version,
+        "status": record.status,
+        "upstream": record.call.upstream,
+        "tool": record.call.tool,
+        "name": record.call.name,
+        "arguments_json": record.call.arguments_json,
+        "digest": record.digest,
+        "agent": record.call.agent,
+        "score": decision.score,
+        "decision": decision.effect,
+        "band": decision.band,
+        "policy": decision.policy,
+        "signals": [
+            {"id": signal.id, "points": signal.points, "reason": signal.reason, "error": signal.error}
+            for signal in decision.signals
+        ],
+        "rules": [
+            {"id": rule.id, "effect": rule.effect, "reason": rule.reason, "error": rule.error}
+            for rule in decision.rules
+        ],
+        "reasons": list(decision.reasons),
+        "requirements": _requirements(record),
+        "created_at": record.created_at,
+        "changed_at": record.changed_at,
+        "expires_at": record.expires_at,
+        "run_by": record.run_by,
+        "claim": record.asked.claim,
+        "conversation": record.asked.conversation,
+        "closed_reason": record.closed_reason,
+        "repeat_of": record.repeat_of,
+        "verdicts": [_verdict(verdict) for verdict in record.verdicts],
+        "outcome": _outcome(record.outcome) if record.outcome else None,
+        "events": [event_wire(event) for event in record.events],
+        "summary": summary(record),
+    }
+    if brief:
+        del wire["arguments_json"], wire["events"]
+        if wire["outcome"]:
+            del wire["outcome"]["result_json"]
+    return wire
+
+
+def event_wire(event: CallEvent) -> Wire:
+    """One step on record, as lists and the stream carry it."""
+    return {
+        "number": event.number,
+        "call_id": event.call_id,
+        "version": event.version,
+        "kind": event.kind,
+        "status": event.status,
+        "at": event.at,
+        "by": event.by,
+        "detail": event.detail,
+    }
+
+
+def _requirements(record: CallRecord) -> list[Wire]:
+    rows = []
+    for need in record.decision.requirements:
+        names = approvals_for(need, record.verdicts, record.digest)
+        rows.append(
+            {
+                "id": need.id,
+                "roles": list(need.roles),
+                "quorum": need.quorum,
+                "met": len(names),
+                "approved_by": list(names),
+            }
+        )
+    return rows
+
+
+def _verdict(verdict: Verdict) -> Wire:
+    return {
+        "verdict": verdict.kind,
+        "reviewer": verdict.reviewer,
+        "roles": list(verdict.roles),
+        "digest": verdict.digest,
+        "surface": verdict.surface,
+        "assurance": verdict.assurance,
+        "at": verdict.at,
+        "reason": verdict.reason,
+    }
+
+
+def _outcome(outcome: Outcome) -> Wire:
+    return {
+        "status": outcome.status,
+        "executed": outcome.executed,
+        "at": outcome.at,
+        "detail": outcome.detail,
+        "result_json": outcome.result_json,
+        "result_digest": outcome.result_digest,
+        "result_bytes": outcome.result_bytes,
+    }

@@ -1,0 +1,1 @@
+"""The one renderer: what people are shown."""

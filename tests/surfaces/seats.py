@@ -1,0 +1,96 @@
+"""Reviewers in a real browser: what a test does on the page, and what it reads there."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.async_api import Browser, Locator, Page
+
+from tests.surfaces.desk import Desk
+
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+PATIENCE_MS = 20_000
+"""Longer than anything takes on a busy machine; it only bounds a failure."""
+
+HARD = {
+    "text": ("Section %d of the quarterly report is attached; please read it first. " * 61)[:4096].replace("%d", "4"),
+    "bidi": "invoice\u202efdp.exe and שלום עולם 500",
+    "blob": base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 3).decode(),
+    "number": 9007199254740991,
+}
+"""The four arguments that are hard to show: long, deceiving, encoded, and beyond what a float holds."""
+
+
+@dataclass
+class Seat:
+    """One reviewer's page."""
+
+    desk: Desk
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> Locator:
+        return self.page.locator("a.row")
+
+    @property
+    def waiting(self) -> Locator:
+        return self.page.locator(".waiting a.row")
+
+    @property
+    def approve(self) -> Locator:
+        return self.page.locator("button.approve")
+
+    @property
+    def reject(self) -> Locator:
+        return self.page.locator("button.reject")
+
+    async def sign_in(self, reviewer: str, rest: str = "") -> None:
+        """Follow a one-time link, and wait until the list was read."""
+        await self.page.goto(await self.desk.link(reviewer) + rest)
+        await self.page.wait_for_selector(".group.waiting", state="attached")
+
+    async def open(self, call_id: str) -> None:
+        """Open a call by its address, as from a list or a notice."""
+        await self.page.evaluate("id => { location.hash = `call=${id}`; }", call_id)
+        await self.page.wait_for_selector(f".id:text-is('{call_id}')")
+
+    async def ready_to_approve(self) -> None:
+        """Wait until Approve may be pressed."""
+        await self.page.wait_for_selector("button.approve[aria-disabled=false]")
+
+    async def press_at(self, target: Locator) -> None:
+        """A click at a place, whatever the page thinks of it: as a hand would."""
+        box = await target.bounding_box()
+        assert box is not None
+        await self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    async def read(self, selector: str) -> str:
+        """The text of the first element that matches, as a person sees it."""
+        return await self.page.locator(selector).first.inner_text()
+
+    async def sees(self, selector: str, text: str) -> None:
+        """Wait until an element shows a text."""
+        await self.page.locator(selector, has_text=text).first.wait_for(state="visible")
+
+
+@asynccontextmanager
+async def seat_at(desk: Desk, browser: Browser, **options: Any) -> AsyncIterator[Seat]:
+    """A browser of its own at this desk; at the end nothing may have gone wrong unseen in it."""
+    context = await browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
+    context.set_default_timeout(PATIENCE_MS)
+    page = await context.new_page()
+    seat = Seat(desk, page)
+    page.on("pageerror", lambda error: seat.complaints.append(str(error)))
+    page.on("console", lambda message: seat.complaints.append(message.text) if message.type == "error" else None)
+    try:
+        yield seat
+    finally:
+        await context.close()
+    refused = [text for text in seat.complaints if "Failed to load resource" not in text]
+    assert refused == []
