@@ -1,0 +1,348 @@
+"""Builds the gateway, in order, and keeps it until it is told to stop. Only assembly stands here.
+
+The order of a start: config and policy (nothing is touched before they are right), the state directory and its lock,
+the store, what the last life left running, upstreams, then the doors: agents, control, and the page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import uvicorn
+from anyio.abc import TaskGroup
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from hitl_mcp import __version__
+from hitl_mcp.catalog import Catalog
+from hitl_mcp.clock import Clock
+from hitl_mcp.config import Config, load_config, policy_paths
+from hitl_mcp.deadlines import Deadlines
+from hitl_mcp.decider import Decider
+from hitl_mcp.errors import ConfigError, Finding, UnresolvedSecret
+from hitl_mcp.executor import Executor
+from hitl_mcp.gate import Gate
+from hitl_mcp.policy import Policy, load_policy
+from hitl_mcp.review import Review
+from hitl_mcp.secrets import Secrets
+from hitl_mcp.state_dir import RunningGateway, StateDir, bind_private_socket
+from hitl_mcp.store import SqliteStore, open_sqlite
+from hitl_mcp.surfaces.agents import AgentParts, AgentServer, AgentSocket, AgentsOverHttp
+from hitl_mcp.surfaces.api import ApiParts, control_routes, page_routes
+from hitl_mcp.surfaces.doors import guarded
+from hitl_mcp.surfaces.web import web_routes
+from hitl_mcp.upstreams import Upstreams
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 8377
+"""The review page's port where the config writes none; if it is taken, the next free one."""
+
+PORTS_TRIED = 50
+"""How many ports after the default one are tried."""
+
+DRAIN_SECONDS = 10
+"""How long a stop waits for calls that are running; what still runs then is `unknown` at the next start."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the operator wrote, read and found right."""
+
+    config: Config
+    policy: Policy
+    secrets: Secrets
+
+
+def read_files(config_path: Path) -> Written:
+    """Read the config and its policies.
+
+    Raises:
+        ConfigError: The config cannot be used.
+        PolicyError: A policy file cannot be used.
+    """
+    config = load_config(config_path)
+    policy = load_policy(policy_paths(config), config.people)
+    return Written(config, policy, Secrets.from_config(config))
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts behind the doors, running."""
+
+    written: Written
+    store: SqliteStore
+    upstreams: Upstreams
+    catalog: Catalog
+    executor: Executor
+    gate: Gate
+    review: Review
+    clock: Clock
+
+
+class Gateway:
+    """The running gateway: where it is reached, how it is, and how it stops."""
+
+    def __init__(
+        self, state: StateDir, core: Core, reached: RunningGateway, agents_without_token: dict[str, str]
+    ) -> None:
+        self._state = state
+        self._core = core
+        self.reached = reached
+        self._agents_without_token = agents_without_token
+        self.stopping = anyio.Event()
+
+    def status(self) -> dict[str, Any]:
+        """How everything is, as plain JSON values."""
+        core = self._core
+        paused = core.store.paused
+        return {
+            **self.reached.as_dict(),
+            "version": __version__,
+            "paused": {"by": paused.by, "at": paused.at, "reason": paused.reason} if paused else None,
+            "store": {"broken": core.store.broken},
+            "policy": {"version": core.written.policy.version},
+            "upstreams": [self._upstream_status(name) for name in core.upstreams.names()],
+            "agents": [{"name": name, "problem": why} for name, why in self._agents_without_token.items()],
+        }
+
+    def _upstream_status(self, name: str) -> dict[str, Any]:
+        upstream = self._core.upstreams.get(name)
+        if upstream is None:
+            return {"name": name, "state": "down", "detail": "not there", "tools": 0}
+        return {"name": name, "state": upstream.state, "detail": upstream.detail, "tools": len(upstream.tools)}
+
+    def stop_for_good(self) -> None:
+        """Stop because the operator said so: bridges must not start the gateway again."""
+        self._state.mark_stopped()
+        self.stopping.set()
+
+
+async def serve(config_path: Path, announce: Callable[[Gateway], None]) -> None:
+    """Run the gateway until a signal or `hitl-mcp stop` ends it; `announce` is called once it is ready.
+
+    Raises:
+        ConfigError, PolicyError: What the operator wrote cannot be used; nothing was started.
+        StateDirectoryError: The state directory is open to others, or another gateway has it.
+        StoreError: The database cannot be used.
+    """
+    written = read_files(config_path)
+    state = StateDir.for_config(written.config.path)
+    state.ensure()
+    with state.acquire_gateway_lock():
+        state.clear_stopped()
+        async with _core(written, _database(written.config, state)) as core, anyio.create_task_group() as tasks:
+            async with _gateway(state, core, tasks) as gateway:
+                # What was loaded stays for life: the collector need not walk it again at every call.
+                gc.collect()
+                gc.freeze()
+                announce(gateway)
+                await _until_stopped(gateway)
+                await core.executor.drain(DRAIN_SECONDS)
+            tasks.cancel_scope.cancel()
+
+
+def _database(config: Config, state: StateDir) -> Path:
+    return Path(state.file("hitl.db")) if config.store == "sqlite" else config.path.parent / config.store
+
+
+@asynccontextmanager
+async def _core(written: Written, database: Path) -> AsyncIterator[Core]:
+    clock = Clock()
+    async with open_sqlite(database, clock) as store, anyio.create_task_group() as tasks:
+        left = await store.recover()
+        if left:
+            logger.warning("%d calls were running when the gateway last stopped: their outcome is unknown", left)
+        await store.expire_due()
+        upstreams = Upstreams(written.config.upstreams, written.secrets, directory=written.config.path.parent)
+        catalog = Catalog(upstreams, lambda: written.policy)
+        decider = Decider(written.policy, clock)
+        executor = Executor(store, upstreams, catalog, decider, clock, tasks)
+        gate = Gate(store, catalog, decider, executor, tasks)
+        review = Review(store, written.config.people, clock)
+        tasks.start_soon(upstreams.run)
+        tasks.start_soon(executor.run_approved)
+        tasks.start_soon(Deadlines(store, clock).run)
+        yield Core(written, store, upstreams, catalog, executor, gate, review, clock)
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterator[Gateway]:
+    """Open the doors, and close them again."""
+    config = core.written.config
+    page_socket = _page_socket(config)
+    agent_path, control_path = state.prepare_socket_paths()
+    host, port = page_socket.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    reached = RunningGateway(
+        pid=os.getpid(),
+        url=config.review.public_url or address,
+        mcp_url=f"{address}/mcp" if config.http_enabled else None,
+        agent_socket=agent_path,
+        control_socket=control_path,
+        config=str(config.path),
+    )
+    tokens, without_token = _agent_tokens(core.written)
+    gateway = Gateway(state, core, reached, without_token)
+    agents = AgentServer(_agent_parts(core, reached.url, tasks))
+    over_http = AgentsOverHttp(agents, tokens)
+    parts = ApiParts(
+        store=core.store,
+        review=core.review,
+        people=config.people,
+        clock=core.clock,
+        status=gateway.status,
+        stop=gateway.stop_for_good,
+        stopping=gateway.stopping,
+        public_url=reached.url,
+    )
+    routes = [*page_routes(parts), *web_routes()]
+    if config.http_enabled:
+        routes.append(Route("/mcp", endpoint=over_http))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(over_http.running())
+        page = guarded(_application(routes), port=port, public_url=config.review.public_url)
+        await stack.enter_async_context(_listening(page, page_socket))
+        control = _application(control_routes(parts))
+        await stack.enter_async_context(_listening(control, bind_private_socket(control_path)))
+        agent_socket = AgentSocket(agents, config.path, os.getuid())
+        tasks.start_soon(agent_socket.serve, bind_private_socket(agent_path), tasks)
+        state.write_gateway(reached)
+        stack.callback(state.clear_gateway)
+        yield gateway
+
+
+def _application(routes: list[Route]) -> Starlette:
+    app = Starlette(routes=routes)
+    # A redirect is made of the Host header and our own scheme, which behind a proxy is the wrong one.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _agent_parts(core: Core, url: str, tasks: TaskGroup) -> AgentParts:
+    def spawn(function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        tasks.start_soon(function, *arguments)
+
+    return AgentParts(
+        gate=core.gate,
+        executor=core.executor,
+        catalog=core.catalog,
+        upstreams=core.upstreams,
+        store=core.store,
+        wait_seconds=core.written.config.wait_seconds,
+        review_url=lambda call_id: f"{url}/#call={call_id}",
+        spawn=spawn,
+    )
+
+
+def _agent_tokens(written: Written) -> tuple[dict[str, str], dict[str, str]]:
+    """Every agent's bearer token, and why an agent has none. One token for two agents names neither."""
+    resolved: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for name, agent in written.config.people.agents.items():
+        if agent.token is None:
+            continue
+        try:
+            resolved[name] = written.secrets.resolve(agent.token)
+        except UnresolvedSecret as error:
+            problems[name] = error.message
+    uses = Counter(resolved.values())
+    for name, key in resolved.items():
+        if uses[key] > 1:
+            problems[name] = "another agent has the same token"
+    for name, why in problems.items():
+        logger.warning("agent %s cannot use /mcp: %s", name, why)
+    return {name: key for name, key in resolved.items() if name not in problems}, problems
+
+
+def _page_socket(config: Config) -> socket.socket:
+    wanted = config.review.port
+    ports = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED)
+    for port in ports:
+        try:
+            return _bind(config.review.host, port)
+        except OSError as error:
+            problem = error.strerror or str(error)
+    where = (
+        f"port {wanted}" if wanted is not None else f"every port from {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED}"
+    )
+    finding = Finding(str(config.path), 1, 1, f"cannot listen on {where}: {problem}", "write `review: {port: 0}`")
+    raise ConfigError([finding])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Uvicorn(uvicorn.Server):
+    """Signals are the gateway's, not each server's; and it says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an app on a bound socket while this is open."""
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    server = _Uvicorn(settings)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve, [listener])
+        await server.ready.wait()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+
+
+async def _until_stopped(gateway: Gateway) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_watch_signals, gateway.stopping)
+        await gateway.stopping.wait()
+        tasks.cancel_scope.cancel()
+
+
+async def _watch_signals(stopping: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for _ in signals:
+            stopping.set()

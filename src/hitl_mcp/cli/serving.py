@@ -1,0 +1,129 @@
+"""Commands of the gateway's life: `serve`, `stdio`, `status`, `stop`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from hitl_mcp.cli.client import NoGateway, control
+from hitl_mcp.cli.options import config_option, json_option, print_json
+from hitl_mcp.state_dir import StateDir
+
+STOP_SECONDS = 20
+"""How long `stop` waits for the gateway to be gone: it lets running calls end first (10 s)."""
+
+
+@click.command()
+@config_option
+@click.option("--verbose", is_flag=True, help="Log more.")
+def serve(config: str, verbose: bool) -> None:
+    """Run the gateway until it is stopped."""
+    from hitl_mcp import app
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    os.umask(0o077)
+    anyio.run(app.serve, Path(config), _announce)
+
+
+def _announce(gateway: Any) -> None:
+    """Say that the gateway is ready: one JSON line for programs, prose on a terminal."""
+    reached = gateway.reached.as_dict()
+    if not sys.stdout.isatty():
+        print(json.dumps(reached), flush=True)
+        return
+    click.echo(f"hitl-mcp is ready (pid {reached['pid']})")
+    click.echo(f"  review page   {reached['url']}   sign in with `hitl-mcp review`")
+    if reached["mcp_url"]:
+        click.echo(f"  agents, HTTP  {reached['mcp_url']}")
+    click.echo(f"  agents, stdio hitl-mcp stdio --config {reached['config']} --agent NAME")
+    for upstream in gateway.status()["upstreams"]:
+        click.echo(f"  upstream      {upstream['name']}: {upstream['state']} {upstream['detail']}".rstrip())
+
+
+@click.command()
+@config_option
+@click.option("--agent", default="agent", show_default=True, metavar="NAME", help="The agent's name in policies.")
+def stdio(config: str, agent: str) -> None:
+    """What an agent client launches: relays MCP between stdin/stdout and the gateway, starting one if none runs."""
+    from hitl_mcp import bridge
+
+    sys.exit(bridge.main(["--config", config, "--agent", agent]))
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: str, as_json: bool) -> int:
+    """Say whether the gateway runs, where it is reached, and how its upstreams are."""
+    try:
+        with control(config) as gateway:
+            answer = gateway.get("/api/status")
+    except NoGateway as error:
+        if as_json:
+            print_json({"running": False, "config": os.path.realpath(config)})
+        else:
+            click.echo(str(error))
+        return 1
+    if as_json:
+        print_json(answer)
+    else:
+        _print_status(answer)
+    healthy = answer["store"]["broken"] is None and all(one["state"] != "down" for one in answer["upstreams"])
+    return 0 if healthy else 1
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    click.echo(f"hitl-mcp {answer['version']} is running (pid {answer['pid']})")
+    click.echo(f"  review page  {answer['url']}")
+    if answer["mcp_url"]:
+        click.echo(f"  agents, HTTP {answer['mcp_url']}")
+    click.echo(f"  config       {answer['config']}")
+    if answer["paused"]:
+        click.echo(f"  PAUSED by {answer['paused']['by']} since {answer['paused']['at']}: {answer['paused']['reason']}")
+    if answer["store"]["broken"]:
+        click.echo(f"  THE RECORD CANNOT BE WRITTEN: {answer['store']['broken']}")
+    for upstream in answer["upstreams"]:
+        count = f"{upstream['tools']} tools"
+        click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
+    for agent in answer["agents"]:
+        click.echo(f"  agent {agent['name']}: {agent['problem']}")
+
+
+@click.command()
+@config_option
+def stop(config: str) -> int:
+    """Stop the gateway; bridges do not start it again until `hitl-mcp serve` does."""
+    state = StateDir.for_config(config)
+    state.ensure()
+    # With the start lock held no bridge is half-way through starting a gateway that would clear the marker again.
+    with state.start_lock(STOP_SECONDS) or nullcontext():
+        state.mark_stopped()
+        if not state.gateway_is_running():
+            click.echo("no gateway was running; agents will not start one until `hitl-mcp serve`")
+            return 0
+        with control(config) as gateway:
+            gateway.post("/api/stop")
+    deadline = time.monotonic() + STOP_SECONDS
+    while state.gateway_is_running():
+        if time.monotonic() > deadline:
+            click.echo("the gateway is still ending: a call is running", err=True)
+            return 3
+        time.sleep(0.05)
+    click.echo("the gateway is stopped")
+    return 0
+
+
+COMMANDS = (serve, stdio, status, stop)
