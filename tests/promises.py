@@ -1,0 +1,189 @@
+"""The seven promises, sentence by sentence, and the tests that show them.
+
+A test that shows a promise says so with `@pytest.mark.promise("R3")` and stands here under its sentence;
+`tests/test_promises.py` checks both directions. What is not shown yet stands under `later`, with the piece of work
+that brings it; that excuses no sentence from having a test, unless the whole of it is for later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINE = "The policy engine: risk that explains itself, policies people can write, test and trust"
+SAFETY = "Nothing lost, nothing twice: crash safety, honest outcomes, and an audit trail that can be checked"
+CITIZEN = "A faithful MCP citizen: both eras, every client, approvals inside the client"
+SEAT = "The reviewer's seat: the best place anywhere to answer an agent"
+
+
+@dataclass(frozen=True)
+class Later:
+    """What of a sentence is not shown yet, and the piece of work that brings it."""
+
+    what: str
+    work: str
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of a promise, word for word, with the ids of the tests that show it."""
+
+    text: str
+    tests: tuple[str, ...] = ()
+    later: tuple[Later, ...] = ()
+    wholly_later: bool = False
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise by its name and headline."""
+
+    name: str
+    headline: str
+    sentences: tuple[Sentence, ...]
+
+
+POWER_CUTS = Later("power cuts are simulated, and disks fail", SAFETY)
+
+PROMISES = (
+    Promise(
+        "R1",
+        "Held means held.",
+        (
+            Sentence(
+                "When the agent is told a call is held, it is on disk, and survives crash and power loss.",
+                tests=(
+                    "tests/stories/test_crashes.py::test_a_call_held_when_the_gateway_is_killed_is_still_held_and_can_be_approved",
+                    "tests/store/test_sqlite.py::test_a_held_call_survives_the_store_being_closed",
+                ),
+                later=(POWER_CUTS,),
+            ),
+        ),
+    ),
+    Promise(
+        "R2",
+        "Decided means decided.",
+        (
+            Sentence(
+                "When a reviewer sees a verdict accepted, it is on disk.",
+                tests=(
+                    "tests/stories/test_crashes.py::test_an_approval_given_just_before_a_crash_runs_after_the_restart",
+                ),
+                later=(POWER_CUTS,),
+            ),
+        ),
+    ),
+    Promise(
+        "R3",
+        "At most once.",
+        (
+            Sentence(
+                "An approval releases exactly the bytes shown, to the server and tool definition shown, at most once.",
+                tests=(
+                    "tests/test_executor.py::test_a_call_that_was_changed_in_the_database_does_not_run",
+                    "tests/test_executor.py::test_an_approval_does_not_survive_a_changed_tool_definition",
+                    "tests/stories/test_crashes.py::test_an_approval_does_not_survive_another_upstream_of_the_same_name",
+                    "tests/store/test_sqlite.py::test_a_call_is_claimed_at_most_once",
+                    "tests/test_executor.py::test_fifty_approved_calls_run_once_each",
+                    "tests/upstreams/test_ledger.py::test_the_registered_call_leaves_once",
+                    "tests/upstreams/test_ledger.py::test_a_frame_that_differs_from_the_record_does_not_leave",
+                    "tests/upstreams/test_stdio.py::test_arguments_that_are_not_canonical_are_not_sent",
+                ),
+                later=(Later("a call is killed at every named crash point, with every kind of upstream", SAFETY),),
+            ),
+            Sentence(
+                "Nothing is ever sent a second time; asking again is a new call with a new approval.",
+                tests=(
+                    "tests/stories/test_crashes.py::test_an_approved_call_that_was_running_when_the_gateway_was_killed_is_unknown",
+                    "tests/stories/test_crashes.py::test_an_allowed_call_that_was_running_when_the_gateway_was_killed_is_not_run_again",
+                    "tests/stories/test_held_calls.py::test_a_held_call_is_approved_with_the_agent_gone_and_its_outcome_is_learned_later",
+                    "tests/upstreams/test_stdio.py::test_the_same_id_is_not_sent_twice",
+                    "tests/upstreams/test_streamable_http.py::test_a_refusal_is_final",
+                ),
+            ),
+        ),
+    ),
+    Promise(
+        "R4",
+        "Nothing unrecorded.",
+        (
+            Sentence(
+                "No call is sent upstream unless its `running` record is committed.",
+                tests=(
+                    "tests/test_executor.py::test_an_allowed_call_is_on_record_before_it_is_sent",
+                    "tests/upstreams/test_ledger.py::test_a_call_nobody_registered_does_not_leave",
+                ),
+            ),
+            Sentence(
+                "For calls that people approved it is on disk; for calls that the policy allowed it outlives the "
+                "process, and power loss too where a rule says `record: durable`.",
+                tests=("tests/store/test_sqlite.py::test_at_boot_what_was_running_is_unknown",),
+                later=(Later("rules may say `record: durable`", ENGINE), POWER_CUTS),
+            ),
+            Sentence(
+                "If the record cannot be written, the call is refused.",
+                tests=("tests/stories/test_store_faults.py::test_if_the_record_cannot_be_written_the_call_is_refused",),
+                later=(Later("full disks, I/O errors and damaged files are told apart", SAFETY),),
+            ),
+        ),
+    ),
+    Promise(
+        "R5",
+        "Honest outcomes.",
+        (
+            Sentence(
+                "A call that was sent and not heard of again is `unknown`, and says so until someone knows better.",
+                tests=(
+                    "tests/test_executor.py::test_a_call_without_an_answer_in_time_is_unknown",
+                    "tests/test_executor.py::test_a_cancelled_allowed_call_is_unknown_if_no_answer_comes",
+                    "tests/upstreams/test_results.py::test_an_answer_that_cannot_be_used_leaves_the_outcome_unknown",
+                    "tests/upstreams/test_hostile.py::test_an_unusable_answer_leaves_the_outcome_unknown_at_once",
+                    "tests/upstreams/test_streamable_http.py::test_an_unusable_answer_leaves_the_outcome_unknown",
+                    "tests/upstreams/test_stdio.py::test_an_upstream_that_dies_during_a_call_leaves_its_outcome_unknown",
+                ),
+                later=(Later("a person, a probe or a late answer settles an unknown call", SAFETY),),
+            ),
+            Sentence(
+                "Exactly-once effects are not promised, because no gateway can.",
+                tests=(
+                    "tests/stories/test_crashes.py::test_an_upstream_that_dies_after_the_effect_leaves_the_outcome_unknown",
+                ),
+            ),
+        ),
+    ),
+    Promise(
+        "R6",
+        "No silence.",
+        (
+            Sentence(
+                "Nothing waits forever; expired, unknown and stuck calls reach reviewers and the agent: `hitl_status` "
+                "without an id lists what an agent has open, unknown and not yet been told.",
+                tests=(
+                    "tests/stories/test_held_calls.py::test_a_call_expires_and_the_agent_is_told",
+                    "tests/test_deadlines.py::test_a_call_expires_by_the_clock_alone",
+                    "tests/store/test_sqlite.py::test_an_agent_sees_what_is_open_and_what_it_was_not_told",
+                    "tests/stories/test_crashes.py::test_cancelling_at_any_moment_leaves_no_call_stuck_and_none_run_unapproved",
+                ),
+            ),
+        ),
+    ),
+    Promise(
+        "R7",
+        "The limits, said aloud.",
+        (
+            Sentence(
+                "Code running as the gateway's own OS user can defeat it, except for calls that need a passkey.",
+                tests=("tests/cli/test_commands.py::test_the_doctor_finds_a_running_gateway_in_order",),
+                later=(Later("passkeys", SEAT),),
+            ),
+            Sentence(
+                "An upstream may lie about what it did.",
+                tests=("tests/test_executor.py::test_what_an_upstream_says_it_did_is_recorded_as_its_word",),
+            ),
+            Sentence(
+                "For `released` calls we decide; we neither run them nor know their outcome.",
+                later=(Later("doors for tools that a client runs itself, and their status `released`", CITIZEN),),
+                wholly_later=True,
+            ),
+        ),
+    ),
+)
