@@ -1,0 +1,80 @@
+"""From rounds to figures: medians, ratios within a round, the table and the JSON. It measures nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Figure:
+    """One thing that was measured, round by round; `direct` is empty where there is nothing to compare with."""
+
+    group: str
+    name: str
+    unit: str
+    direct: list[float] = field(default_factory=list)
+    gateway: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Each round against the direct calls of the same round, so that what slows both cancels out."""
+        return [gateway / direct for gateway, direct in zip(self.gateway, self.direct, strict=False)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figure as it is written down."""
+        return {
+            "group": self.group,
+            "name": self.name,
+            "unit": self.unit,
+            "rounds": len(self.gateway),
+            "direct": _median(self.direct),
+            "gateway": _median(self.gateway),
+            "ratio": _median(self.ratios),
+            "ratio_quartiles": _quartiles(self.ratios),
+        }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(statistics.median(values), 4) if values else None
+
+
+def _quartiles(values: Sequence[float]) -> list[float] | None:
+    if len(values) < 2:
+        return None
+    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
+    return [round(first, 4), round(third, 4)]
+
+
+HEADS = ("what", "unit", "direct", "gateway", "ratio", "quartiles", "rounds")
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """The figures as a Markdown table that is also aligned for a terminal."""
+    rows = [HEADS, *(_row(figure.as_dict()) for figure in figures if figure.gateway)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _row(figure: dict[str, Any]) -> tuple[str, ...]:
+    quartiles = figure["ratio_quartiles"] if figure["ratio"] is not None else None
+    return (
+        f"{figure['group']}: {figure['name']}",
+        figure["unit"],
+        _number(figure["direct"]),
+        _number(figure["gateway"]),
+        f"{figure['ratio']:.2f}" if figure["ratio"] is not None else "–",
+        f"{quartiles[0]:.2f}–{quartiles[1]:.2f}" if quartiles else "–",
+        str(figure["rounds"]),
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,44 @@
+"""The benchmark runs, small, and writes its figures. How fast anything is is no matter of a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+MEASURED = {
+    ("stdio", "a call, one at a time"),
+    ("stdio", "32 at once"),
+    ("HTTP", "a call, one at a time"),
+    ("HTTP", "32 at once"),
+    ("held", "from the call until a reviewer's page knows of it"),
+    ("held", "from the call to `held`, without the wait of 1 s"),
+    ("start", "`hitl-mcp stdio`, gateway running: first answer"),
+    ("start", "`hitl-mcp stdio`, no gateway: first answer"),
+}
+
+
+def test_a_small_run_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    """One round of two calls gives every figure, and what the figures depend on."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--calls", "2", "--json", str(figures)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    written = json.loads(figures.read_text(encoding="utf-8"))
+    assert written["settings"]["rounds"] == 1
+    assert {"cores", "python", "packages", "at"} <= written["machine"].keys()
+    measured = {(one["group"], one["name"]): one for one in written["figures"]}
+    assert measured.keys() >= MEASURED
+    assert all(one["gateway"] > 0 and one["rounds"] == 1 for one in measured.values())
+    assert all(f"| {group}: {name}" in ran.stdout for group, name in MEASURED)
+
+
+def test_a_run_of_no_rounds_is_refused() -> None:
+    """Counts below one are misuse, said before anything is started."""
+    command = [sys.executable, "-m", "benchmarks", "--rounds", "0"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 2
+    assert "at least 1" in ran.stderr
