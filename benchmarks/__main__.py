@@ -27,7 +27,7 @@ GROUPS = ("stdio", "http", "held", "start")
 LIMIT_SECONDS = 120
 """No round begins after this, so that a slow machine measures less and does not take longer."""
 
-START_ROUNDS = 10
+START_ROUNDS = 6
 """Rounds that start processes too: a cold start takes seconds."""
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
@@ -69,7 +69,6 @@ async def _measured(groups: Sequence[str]) -> AsyncIterator[Measured]:
             measured.fronts.append(Front("HTTP", direct, gated, "remote__note", {"gateway": running.pid}))
         if "held" in groups:
             measured.holds = Holds(bridged, "local__pay", running.control_socket)
-            await stack.enter_async_context(measured.holds.following())
         if "start" in groups:
             measured.starts = Starts(site, stack.enter_context(new_site()))
         await bridged.list_tools()  # returns once the upstreams are there

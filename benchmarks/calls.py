@@ -16,6 +16,9 @@ from benchmarks.processes import cpu_seconds
 
 AT_ONCE = 32
 
+TURN_CALLS = 10
+"""Calls to one side before the other's turn: a busy machine changes its speed within fractions of a second."""
+
 WARM_UP_CALLS = 20
 """Calls before the first round: imports that happen late, caches, connections."""
 
@@ -53,37 +56,55 @@ class Front:
             await _call(self.gateway, self.gateway_tool)
 
     async def round(self, calls: int, *, direct_first: bool) -> None:
-        """Measure both sides once, each next to the other in time."""
-        for is_direct in (direct_first, not direct_first):
-            if is_direct:
-                self._one.direct.append(await _median_ms(self.direct, "note", calls))
-            else:
-                with self._processor_time(calls):
-                    self._one.gateway.append(await _median_ms(self.gateway, self.gateway_tool, calls))
-        for is_direct in (direct_first, not direct_first):
-            if is_direct:
-                self._many.direct.append(await _calls_per_second(self.direct, "note", calls))
-            else:
-                self._many.gateway.append(await _calls_per_second(self.gateway, self.gateway_tool, calls))
+        """Measure both sides once, in turns of a few calls, so that what slows the machine for a while slows both."""
+        order = (True, False) if direct_first else (False, True)
+        taken: dict[bool, list[float]] = {True: [], False: []}
+        used = _ProcessorTime(self.pids)
+        for left in range(calls, 0, -TURN_CALLS):
+            for is_direct in order:
+                used.start()
+                taken[is_direct] += await self._seconds(is_direct, min(left, TURN_CALLS))
+                used.stop(count=not is_direct)
+        self._one.direct.append(statistics.median(taken[True]) * 1000)
+        self._one.gateway.append(statistics.median(taken[False]) * 1000)
+        for who, seconds in used.seconds.items():
+            self._cpu[who].gateway.append(seconds / calls * 1000)
+        for is_direct in order:
+            side = self._many.direct if is_direct else self._many.gateway
+            side.append(await _calls_per_second(*self._side(is_direct), calls * 2))
 
-    def _processor_time(self, calls: int) -> _ProcessorTime:
-        return _ProcessorTime(self.pids, self._cpu, calls)
+    async def _seconds(self, is_direct: bool, calls: int) -> list[float]:
+        client, tool = self._side(is_direct)
+        taken: list[float] = []
+        for _ in range(calls):
+            began = time.perf_counter()
+            await _call(client, tool)
+            taken.append(time.perf_counter() - began)
+        return taken
+
+    def _side(self, is_direct: bool) -> tuple[Client, str]:
+        return (self.direct, "note") if is_direct else (self.gateway, self.gateway_tool)
 
 
 class _ProcessorTime:
-    """Notes what the gateway's processes used while it is open. Less noisy than a clock on a busy machine."""
+    """What the gateway's processes used in the turns that count. Less noisy than a clock on a busy machine."""
 
-    def __init__(self, pids: dict[str, int], figures: dict[str, Figure], calls: int) -> None:
-        self._pids, self._figures, self._calls = pids, figures, calls
+    def __init__(self, pids: dict[str, int]) -> None:
+        self._pids = pids
+        self._before: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
 
-    def __enter__(self) -> None:
-        self._before = {who: cpu_seconds(pid) for who, pid in self._pids.items()}
+    def start(self) -> None:
+        self._before = self._now()
 
-    def __exit__(self, *error: object) -> None:
-        for who, pid in self._pids.items():
-            before, after = self._before[who], cpu_seconds(pid)
-            if before is not None and after is not None:
-                self._figures[who].gateway.append((after - before) / self._calls * 1000)
+    def stop(self, *, count: bool) -> None:
+        if count:
+            for who, seconds in self._now().items():
+                self.seconds[who] = self.seconds.get(who, 0) + seconds - self._before[who]
+
+    def _now(self) -> dict[str, float]:
+        used = {who: cpu_seconds(pid) for who, pid in self._pids.items()}
+        return {who: seconds for who, seconds in used.items() if seconds is not None}
 
 
 async def _call(client: Client, tool: str) -> None:
@@ -93,18 +114,9 @@ async def _call(client: Client, tool: str) -> None:
         raise RuntimeError(f"`{tool}` was answered with `{text}`: this would measure something else")
 
 
-async def _median_ms(client: Client, tool: str, calls: int) -> float:
-    taken: list[float] = []
-    for _ in range(calls):
-        began = time.perf_counter()
-        await _call(client, tool)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
-
-
 async def _calls_per_second(client: Client, tool: str, calls: int) -> float:
     """As many callers as run at once; each makes its next call as soon as its last is answered."""
-    total = max(calls * 2, AT_ONCE)
+    total = max(calls, AT_ONCE)
     left = iter(range(total))
 
     async def caller(left: Iterator[int]) -> None:

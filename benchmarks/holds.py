@@ -34,8 +34,8 @@ class Holds:
         self.figures = [self._seen, self._answered]
 
     @asynccontextmanager
-    async def following(self) -> AsyncIterator[None]:
-        """Note when each event arrives while this is open."""
+    async def _following(self) -> AsyncIterator[None]:
+        """Note when each event arrives while this is open: only then, for every call costs a page that is open too."""
         transport = httpx2.AsyncHTTPTransport(uds=self._control_socket)
         async with (
             httpx2.AsyncClient(transport=transport, base_url="http://control", timeout=None) as http,
@@ -61,6 +61,10 @@ class Holds:
 
     async def round(self) -> None:
         """Ask for a few held calls; the median of a round is kept."""
+        async with self._following():
+            await self._round()
+
+    async def _round(self) -> None:
         seen: list[float] = []
         answered: list[float] = []
 
