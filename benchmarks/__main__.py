@@ -14,21 +14,34 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from benchmarks.calls import Front
+from benchmarks.calls import Front, Side
+from benchmarks.decide import Decisions, decisions
 from benchmarks.figures import Figure, table
 from benchmarks.holds import Holds
 from benchmarks.processes import child_with, machine, resident_bytes
-from benchmarks.site import KEY, UPSTREAM_COMMAND, Gateway, client_over_http, client_over_stdio, gateway, new_site
+from benchmarks.site import (
+    KEY,
+    UPSTREAM_COMMAND,
+    Gateway,
+    client_over_http,
+    client_over_stdio,
+    gateway,
+    new_site,
+    plain_shape,
+)
 from benchmarks.site import upstream_over_http as http_upstream
 from benchmarks.starts import Starts
 
-GROUPS = ("stdio", "http", "held", "start")
+GROUPS = ("stdio", "http", "held", "start", "decide")
 
 LIMIT_SECONDS = 120
 """No round begins after this, so that a slow machine measures less and does not take longer."""
 
 START_ROUNDS = 6
 """Rounds that start processes too: a cold start takes seconds."""
+
+GATEWAY_TIME = "processor time of the gateway a call"
+"""The figure of `calls.Front` that a decision's share is taken of."""
 
 RESULTS = Path(__file__).with_name("results") / "latest.json"
 
@@ -41,12 +54,18 @@ class Measured:
     fronts: list[Front] = field(default_factory=list)
     holds: Holds | None = None
     starts: Starts | None = None
+    decisions: Decisions | None = None
 
     def figures(self) -> list[Figure]:
         """Every figure, in the order of the table."""
         found = [figure for front in self.fronts for figure in front.figures]
         found += self.holds.figures if self.holds else []
-        return found + (self.starts.figures if self.starts else [])
+        found += self.starts.figures if self.starts else []
+        if self.decisions is None:
+            return found
+        found += self.decisions.figures
+        whole = [figure for figure in found if figure.group == "stdio" and figure.name == GATEWAY_TIME]
+        return found + [share for figure in whole for share in self.decisions.shares(figure)]
 
 
 @asynccontextmanager
@@ -62,15 +81,29 @@ async def _measured(groups: Sequence[str]) -> AsyncIterator[Measured]:
         if "stdio" in groups:
             direct = await stack.enter_async_context(client_over_stdio(UPSTREAM_COMMAND, site.environment))
             pids = {"gateway": running.pid, **({"bridge": bridge} if bridge else {})}
-            measured.fronts.append(Front("stdio", direct, bridged, "local__note", pids))
+            plain = stack.enter_context(plain_shape(site))
+            relayed = await stack.enter_async_context(client_over_stdio(plain.relay_command(), site.environment))
+            relay = child_with("-S", plain.socket)
+            plain_pids = {"gateway": plain.pid, **({"bridge": relay} if relay else {})}
+            measured.fronts.append(
+                Front(
+                    "stdio",
+                    Side("direct", direct),
+                    Side("plain", relayed, pids=plain_pids),
+                    Side("gateway", bridged, "local__note", pids),
+                )
+            )
         if "http" in groups:
             direct = await stack.enter_async_context(client_over_http(url))
             gated = await stack.enter_async_context(client_over_http(running.mcp_url, KEY))
-            measured.fronts.append(Front("HTTP", direct, gated, "remote__note", {"gateway": running.pid}))
+            pids = {"gateway": running.pid}
+            measured.fronts.append(Front("HTTP", Side("direct", direct), Side("gateway", gated, "remote__note", pids)))
         if "held" in groups:
             measured.holds = Holds(bridged, "local__pay", running.control_socket)
         if "start" in groups:
             measured.starts = Starts(site, stack.enter_context(new_site()))
+        if "decide" in groups:
+            measured.decisions = await stack.enter_async_context(decisions())
         await bridged.list_tools()  # returns once the upstreams are there
         yield measured
 
@@ -80,6 +113,8 @@ async def measure(groups: Sequence[str], rounds: int, calls: int) -> list[Figure
     async with _measured(groups) as measured:
         for front in measured.fronts:
             await front.warm_up()
+        if measured.decisions is not None:
+            await measured.decisions.warm_up()
         ends_at = time.monotonic() + LIMIT_SECONDS
         for number in range(rounds):
             if time.monotonic() > ends_at:
@@ -88,6 +123,8 @@ async def measure(groups: Sequence[str], rounds: int, calls: int) -> list[Figure
                 await front.round(calls, direct_first=number % 2 == 0)
             if measured.holds is not None:
                 await measured.holds.round()
+            if measured.decisions is not None:
+                await measured.decisions.round(calls)
             if measured.starts is not None and number < START_ROUNDS:
                 await anyio.to_thread.run_sync(measured.starts.round)
         return [*measured.figures(), *_memory(measured.gateway)]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Literal
 
 import anyio
 from mcp import Client
@@ -32,64 +33,67 @@ def arguments() -> dict[str, object]:
     return {"title": f"note {next(_numbers)}", "body": BODY, "amount": 120.5, "tags": ["offer", "desk"]}
 
 
-@dataclass
+SideName = Literal["direct", "plain", "gateway"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the ways to the upstream that are compared: its client, and the processes in between."""
+
+    name: SideName
+    client: Client
+    tool: str = "note"
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+
 class Front:
-    """One way in, with a client of each kind, and the processes that bear its calls."""
+    """One way in, with a client of each kind."""
 
-    name: str
-    direct: Client
-    gateway: Client
-    gateway_tool: str
-    pids: dict[str, int]
-    figures: list[Figure] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._one = Figure(self.name, "a call, one at a time", "ms")
-        self._many = Figure(self.name, f"{AT_ONCE} at once", "calls/s")
-        self._cpu = {who: Figure(self.name, f"processor time of the {who} a call", "ms") for who in self.pids}
+    def __init__(self, name: str, *sides: Side) -> None:
+        self._sides = sides
+        self._one = Figure(name, "a call, one at a time", "ms")
+        self._many = Figure(name, f"{AT_ONCE} at once", "calls/s")
+        names = dict.fromkeys(who for side in sides for who in side.pids)
+        self._cpu = {who: Figure(name, f"processor time of the {who} a call", "ms") for who in names}
         self.figures = [self._one, self._many, *self._cpu.values()]
 
     async def warm_up(self) -> None:
         """Make the first calls, and see that they are answered as they should be."""
         for _ in range(WARM_UP_CALLS):
-            await _call(self.direct, "note")
-            await _call(self.gateway, self.gateway_tool)
+            for side in self._sides:
+                await _call(side.client, side.tool)
 
     async def round(self, calls: int, *, direct_first: bool) -> None:
-        """Measure both sides once, in turns of a few calls, so that what slows the machine for a while slows both."""
-        order = (True, False) if direct_first else (False, True)
-        taken: dict[bool, list[float]] = {True: [], False: []}
-        used = _ProcessorTime(self.pids)
+        """Measure each side once, in turns of a few calls, so that what slows the machine for a while slows all."""
+        order = self._sides if direct_first else self._sides[::-1]
+        taken: dict[str, list[float]] = {side.name: [] for side in order}
+        used = {side.name: _ProcessorTime(side.pids) for side in order}
         for left in range(calls, 0, -TURN_CALLS):
-            for is_direct in order:
-                used.start()
-                taken[is_direct] += await self._seconds(is_direct, min(left, TURN_CALLS))
-                used.stop(count=not is_direct)
-        self._one.direct.append(statistics.median(taken[True]) * 1000)
-        self._one.gateway.append(statistics.median(taken[False]) * 1000)
-        for who, seconds in used.seconds.items():
-            self._cpu[who].gateway.append(seconds / calls * 1000)
-        for is_direct in order:
-            side = self._many.direct if is_direct else self._many.gateway
-            side.append(await _calls_per_second(*self._side(is_direct), calls * 2))
+            for side in order:
+                used[side.name].start()
+                taken[side.name] += await _seconds(side, min(left, TURN_CALLS))
+                used[side.name].stop()
+        for side in order:
+            self._one.of(side.name).append(statistics.median(taken[side.name]) * 1000)
+            for who, seconds in used[side.name].seconds.items():
+                self._cpu[who].of(side.name).append(seconds / calls * 1000)
+        for side in order:
+            self._many.of(side.name).append(await _calls_per_second(side.client, side.tool, calls * 2))
 
-    async def _seconds(self, is_direct: bool, calls: int) -> list[float]:
-        client, tool = self._side(is_direct)
-        taken: list[float] = []
-        for _ in range(calls):
-            began = time.perf_counter()
-            await _call(client, tool)
-            taken.append(time.perf_counter() - began)
-        return taken
 
-    def _side(self, is_direct: bool) -> tuple[Client, str]:
-        return (self.direct, "note") if is_direct else (self.gateway, self.gateway_tool)
+async def _seconds(side: Side, calls: int) -> list[float]:
+    taken: list[float] = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        await _call(side.client, side.tool)
+        taken.append(time.perf_counter() - began)
+    return taken
 
 
 class _ProcessorTime:
     """What the gateway's processes used in the turns that count. Less noisy than a clock on a busy machine."""
 
-    def __init__(self, pids: dict[str, int]) -> None:
+    def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = pids
         self._before: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
@@ -97,10 +101,9 @@ class _ProcessorTime:
     def start(self) -> None:
         self._before = self._now()
 
-    def stop(self, *, count: bool) -> None:
-        if count:
-            for who, seconds in self._now().items():
-                self.seconds[who] = self.seconds.get(who, 0) + seconds - self._before[who]
+    def stop(self) -> None:
+        for who, seconds in self._now().items():
+            self.seconds[who] = self.seconds.get(who, 0) + seconds - self._before[who]
 
     def _now(self) -> dict[str, float]:
         used = {who: cpu_seconds(pid) for who, pid in self._pids.items()}

@@ -10,18 +10,28 @@ from typing import Any
 
 @dataclass
 class Figure:
-    """One thing that was measured, round by round; `direct` is empty where there is nothing to compare with."""
+    """One thing that was measured, round by round; `direct` and `plain` are empty where there is none."""
 
     group: str
     name: str
     unit: str
     direct: list[float] = field(default_factory=list)
     gateway: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
+
+    def of(self, side: str) -> list[float]:
+        """The values of `direct`, `plain` or `gateway`, to add to."""
+        return {"direct": self.direct, "plain": self.plain, "gateway": self.gateway}[side]
 
     @property
     def ratios(self) -> list[float]:
         """Each round against the direct calls of the same round, so that what slows both cancels out."""
         return [gateway / direct for gateway, direct in zip(self.gateway, self.direct, strict=False)]
+
+    @property
+    def plain_ratios(self) -> list[float]:
+        """The plain shape against the same direct calls."""
+        return [plain / direct for plain, direct in zip(self.plain, self.direct, strict=False)]
 
     def as_dict(self) -> dict[str, Any]:
         """The figure as it is written down."""
@@ -31,7 +41,9 @@ class Figure:
             "unit": self.unit,
             "rounds": len(self.gateway),
             "direct": _median(self.direct),
+            "plain": _median(self.plain),
             "gateway": _median(self.gateway),
+            "plain_ratio": _median(self.plain_ratios),
             "ratio": _median(self.ratios),
             "ratio_quartiles": _quartiles(self.ratios),
         }
@@ -48,7 +60,7 @@ def _quartiles(values: Sequence[float]) -> list[float] | None:
     return [round(first, 4), round(third, 4)]
 
 
-HEADS = ("what", "unit", "direct", "gateway", "ratio", "quartiles", "rounds")
+HEADS = ("what", "unit", "direct", "plain shape", "gateway", "plain ratio", "ratio", "quartiles", "rounds")
 
 
 def table(figures: Iterable[Figure]) -> str:
@@ -67,11 +79,17 @@ def _row(figure: dict[str, Any]) -> tuple[str, ...]:
         f"{figure['group']}: {figure['name']}",
         figure["unit"],
         _number(figure["direct"]),
+        _number(figure["plain"]),
         _number(figure["gateway"]),
-        f"{figure['ratio']:.2f}" if figure["ratio"] is not None else "–",
+        _ratio(figure["plain_ratio"]),
+        _ratio(figure["ratio"]),
         f"{quartiles[0]:.2f}–{quartiles[1]:.2f}" if quartiles else "–",
         str(figure["rounds"]),
     )
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:.2f}" if value is not None else "–"
 
 
 def _number(value: float | None) -> str:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("hitl-mcp", "mcp", "anyio", "pydantic", "httpx2", "starlette", "uvicorn", "cel-expr-python")
+PACKAGES = ("hitl-mcp", "mcp", "anyio", "pydantic", "httpx2", "starlette", "uvicorn", "uvloop", "cel-expr-python")
 
 
 def cpu_seconds(pid: int) -> float | None:

@@ -124,6 +124,31 @@ def gateway(site: Site) -> Iterator[Gateway]:
         _end(process)
 
 
+@dataclass(frozen=True)
+class Plain:
+    """The plain shape, running (see `plain.py`)."""
+
+    pid: int
+    socket: str
+
+    def relay_command(self) -> list[str]:
+        """What an agent client would launch."""
+        return [sys.executable, "-I", "-S", str(ROOT / "benchmarks" / "plain_relay.py"), self.socket]
+
+
+@contextmanager
+def plain_shape(site: Site) -> Iterator[Plain]:
+    """Run the plain shape beside a gateway, with an upstream of its own."""
+    path = str(site.folder / "plain.sock")
+    command = [sys.executable, "-m", "benchmarks.plain", path]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        _first_line(process)
+        yield Plain(process.pid, path)
+    finally:
+        _end(process)
+
+
 @contextmanager
 def upstream_over_http() -> Iterator[str]:
     """Run the upstream over HTTP and give its URL; the direct client and the gateway use the same one."""

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hitl_mcp.bridge_frames import Frame, Lines, id_key, read_message
+from hitl_mcp.bridge_frames import Lines, answered, frame_of, id_key
+
+MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
 
 @given(some.lists(some.binary(min_size=1, max_size=20)), some.lists(some.integers(1, 30)))
@@ -67,7 +69,7 @@ def test_ids_that_json_tells_apart_are_told_apart() -> None:
 def test_a_frame_is_a_request_an_answer_or_neither(message: object, is_request: bool, is_answer: bool) -> None:
     """Neither is relayed as it is, and never kept, repeated or answered here."""
     line = json.dumps(message).encode()
-    frame = Frame(line, read_message(line))
+    frame = frame_of(line)
     assert (frame.is_request, frame.is_answer) == (is_request, is_answer)
 
 
@@ -90,7 +92,69 @@ def test_a_frame_is_a_request_an_answer_or_neither(message: object, is_request: 
 def test_only_what_reads_may_be_asked_again(method: str, params: object, again: bool) -> None:
     """Whatever is not known to read is never sent twice, and the bytes of such a frame are freed once it is sent."""
     line = json.dumps({"id": 1, "method": method, "params": params}).encode()
-    frame = Frame(line, read_message(line))
+    frame = frame_of(line)
     assert frame.may_be_asked_again is again
     frame.forget_line_of_call()
     assert frame.line == (line if again else b"")
+
+
+COMPACT, SPACED = (",", ":"), (", ", ": ")
+
+
+@pytest.mark.parametrize("separators", [COMPACT, SPACED])
+@pytest.mark.parametrize(
+    "id", [0, 1, -7, 10**14, 2**53, "a", "", "1", "x-1:2/3", 'q"', "\\", "ä", 1.5, True, None, [1]]
+)
+@pytest.mark.parametrize("name", ["hitl_wait", "mail__send", "", "hitl_wait\\", "ä", 7, None, ["hitl_wait"]])
+@pytest.mark.parametrize("order", ["python", "typescript", "other"])
+def test_a_call_is_read_alike_with_and_without_parsing_it(
+    order: str, name: object, id: object, separators: tuple[str, str]
+) -> None:
+    """However a client orders the members and whatever stands in the arguments: the id, the tool and the era."""
+    trap = {"method": "x", "id": 9, "text": '"},"jsonrpc":"2.0","id":8}', "result": {}}
+    params = {"name": name, "arguments": trap, **MODERN}
+    orders = {
+        "python": {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params},
+        "typescript": {"method": "tools/call", "params": params, "jsonrpc": "2.0", "id": id},
+        "other": {"params": params, "id": id, "method": "tools/call", "jsonrpc": "2.0"},
+    }
+    frame = frame_of(json.dumps(orders[order], separators=separators).encode())
+    is_id = isinstance(id, str | int | float)
+    assert (frame.method, frame.id, type(frame.id), frame.key) == (
+        "tools/call",
+        id if is_id else None,
+        type(id if is_id else None),
+        id_key(id),
+    )
+    assert frame.params.get("name") == name
+    assert (frame.is_request, frame.is_answer, frame.is_modern) == (is_id, False, True)
+    assert frame.may_be_asked_again is (name == "hitl_wait")
+
+
+def test_a_call_of_the_older_era_is_not_taken_for_a_modern_one() -> None:
+    """Its lost answer must not carry what its client does not know."""
+    line = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}'
+    assert frame_of(line).is_modern is False
+
+
+@pytest.mark.parametrize("id", [0, 1, -7, "a", 'q"', "ä", 1.5])
+@pytest.mark.parametrize("kind", ["result", "error"])
+def test_an_answer_is_known_by_how_it_begins(kind: str, id: object) -> None:
+    """An id that is written otherwise than usual is left to whoever parses the line."""
+    line = json.dumps({"jsonrpc": "2.0", "id": id, kind: {"id": 5, "error": 1}}, separators=COMPACT).encode()
+    expected = None if id in ('q"', "ä", 1.5) else (id_key(id), kind == "error")
+    assert answered(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"ping"}',
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{}}',
+        b'{"id":1,"result":{}}',
+    ],
+)
+def test_what_answers_nothing_is_parsed(line: bytes) -> None:
+    """Questions, notifications, errors about no request, and whatever is written in another order."""
+    assert answered(line) is None

@@ -33,9 +33,11 @@ from hitl_mcp.bridge_frames import (
     INVALID_REQUEST,
     Frame,
     Lines,
+    answered,
     cancelled_line,
     error_body,
     fields,
+    frame_of,
     id_key,
     lost_answer,
     read_message,
@@ -245,7 +247,7 @@ class Bridge:
             self._give_up_at = time.monotonic() + limits.LAST_ANSWERS_SECONDS
 
     def _take_from_client(self, line: bytes) -> None:
-        frame = Frame(line, read_message(line))
+        frame = frame_of(line)
         if frame.is_answer:
             self._take_clients_answer(frame)
         elif frame.method == "notifications/cancelled":
@@ -317,6 +319,11 @@ class Bridge:
                 return
 
     def _take_from_gateway(self, link: Link, line: bytes) -> None:
+        answer = answered(line) if link.greeted else None
+        if answer is not None:
+            if self._take_answer(link, *answer):
+                self._for_client += line + b"\n"
+            return
         message = read_message(line) or {}
         if not link.greeted:
             self._take_greeting(link, message)
@@ -442,7 +449,7 @@ class Bridge:
                 return
             if connection is not None:
                 self._link = Link(connection, now)
-                self._link.queue(Frame(json.dumps(self._greeting).encode(), None))
+                self._link.queue(Frame(json.dumps(self._greeting).encode()))
 
     def _search_again(self) -> None:
         if self._search is not None or self._give_up_at is not None:

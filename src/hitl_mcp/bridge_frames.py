@@ -6,6 +6,7 @@ No I/O. What the bridge does with them stands in `bridge`.
 from __future__ import annotations
 
 import json
+import re
 
 TYPE_CHECKING = False  # as in state_dir
 if TYPE_CHECKING:
@@ -27,35 +28,85 @@ READING_TOOLS = ("hitl_wait", "hitl_status")
 MODERN_META = "io.modelcontextprotocol/protocolVersion"
 """In `params._meta` of every request of the modern era, and of no other."""
 
+MODERN_META_KEY = b'"io.modelcontextprotocol/protocolVersion"'
+"""The same as it is written. Where an argument is called so, a lost answer may carry a member too many."""
+
 INTERNAL_ERROR = -32603  # JSON-RPC; not -32000, which clients take for a connection that closed
 INVALID_REQUEST = -32600  # JSON-RPC
 
+# How nearly every line begins (and, of the TypeScript SDK's requests, ends): then it need not be parsed.
+_ID = rb'(0|-?[1-9]\d{0,15}|"[\w.:/ -]*+")'
+_CALLED = rb'"method": ?"tools/call", ?"params": ?\{"name": ?"([\w.:/ -]*+)"'
+_CALL = re.compile(rb'\{"jsonrpc": ?"2\.0", ?"id": ?' + _ID + rb", ?" + _CALLED)
+_CALL_BEFORE_ID = re.compile(rb"\{" + _CALLED)
+_ID_AT_END = re.compile(rb', ?"jsonrpc": ?"2\.0", ?"id": ?' + _ID + rb"\}$")
+_END_BYTES = 256
+"""What of a line's end is looked at: more than an id of usual length takes."""
+
+_ANSWER = re.compile(rb'\{"jsonrpc":"2\.0","id":' + _ID + rb',"(result|error)":')
+
 
 class Frame:
-    """One line from the client, and what the bridge reads of it; `message` is None where that is nothing."""
+    """One line from the client, and what the bridge reads of it (`frame_of`)."""
 
     __slots__ = ("id", "is_answer", "is_modern", "is_request", "key", "line", "may_be_asked_again", "method", "params")
 
-    def __init__(self, line: bytes, message: dict[str, Any] | None) -> None:
+    def __init__(self, line: bytes, method: str = "", id: str | int | float | None = None) -> None:
         self.line = line
-        message = message or {}
-        method = message.get("method")
-        self.method = method if isinstance(method, str) else ""
-        self.id = scalar(message.get("id"))
-        self.key = id_key(self.id)
-        self.is_request = bool(self.method) and self.id is not None
-        self.is_answer = not self.method and ("result" in message or "error" in message)
-        params = fields(message.get("params"))
-        self.params = {key: params[key] for key in ("name", "requestId", "uri") if key in params}
-        self.is_modern = MODERN_META in fields(params.get("_meta"))
-        self.may_be_asked_again = self.method in READS or (
-            self.method == "tools/call" and self.params.get("name") in READING_TOOLS
-        )
+        self.method = method
+        self.id = id
+        self.key = id_key(id)
+        self.is_request = method != "" and id is not None
+        self.may_be_asked_again = method in READS
+        self.is_answer = False
+        self.is_modern = False
+        self.params: dict[str, Any] = {}
 
     def forget_line_of_call(self) -> None:
         """Free the bytes of a request that is never sent twice: they may be large, and it may be long in flight."""
         if self.is_request and not self.may_be_asked_again:
             self.line = b""
+
+
+def frame_of(line: bytes) -> Frame:
+    """A line from the client with what is read of it; of what is no JSON object that is nothing.
+
+    INVARIANT: where the beginning of a `tools/call` says something else than the whole line would (a key that comes
+    twice, what is no JSON), the gateway refuses that line, so that nothing ran for it.
+    """
+    if (call := _CALL.match(line)) and line.endswith(b"}"):
+        return _call_frame(line, call[1], call[2].decode(), MODERN_META_KEY in line)
+    if (call := _CALL_BEFORE_ID.match(line)) and (end := _ID_AT_END.search(line, max(0, len(line) - _END_BYTES))):
+        return _call_frame(line, end[1], call[1].decode(), MODERN_META_KEY in line)
+    message = read_message(line) or {}
+    method, params = message.get("method"), fields(message.get("params"))
+    id, is_modern = scalar(message.get("id")), MODERN_META in fields(params.get("_meta"))
+    if method == "tools/call":
+        return _call_frame(line, id, params.get("name"), is_modern)
+    frame = Frame(line, method if isinstance(method, str) else "", id)
+    frame.is_answer = not frame.method and ("result" in message or "error" in message)
+    frame.is_modern = is_modern
+    frame.params = {key: params[key] for key in ("name", "requestId", "uri") if key in params}
+    return frame
+
+
+def _call_frame(line: bytes, id: bytes | str | int | float | None, name: object, is_modern: bool) -> Frame:
+    if isinstance(id, bytes):  # as `_ID` takes it: without escapes
+        id = id[1:-1].decode() if id.startswith(b'"') else int(id)
+    frame = Frame(line, "tools/call", id)
+    frame.params = {"name": name}
+    frame.may_be_asked_again = name in READING_TOOLS
+    frame.is_modern = is_modern
+    return frame
+
+
+def answered(line: bytes) -> tuple[str, bool] | None:
+    """Which request a line of the gateway answers, as `id_key`, and whether by an error; None where it must be parsed.
+
+    The gateway writes no other key before the result.
+    """
+    found = _ANSWER.match(line)
+    return (found[1].decode(), found[2] == b"error") if found else None
 
 
 class Lines:
@@ -98,7 +149,7 @@ def read_message(line: bytes) -> dict[str, Any] | None:
 
 def id_key(value: object) -> str:
     """A JSON-RPC id as a dictionary key: to JSON, unlike to Python, 1, 1.0, true and "1" are four things."""
-    return json.dumps(scalar(value))
+    return str(value) if type(value) is int else json.dumps(scalar(value))
 
 
 def scalar(value: object) -> str | int | float | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from hitl_mcp.errors import ArgumentsRefused
 from hitl_mcp.limits import DEPTH_LEVELS, MESSAGE_BYTES, SAFE_INTEGER
 
-__all__ = ["canonical_bytes", "canonical_text", "check_value", "digest_of", "parse_strict"]
+__all__ = ["canonical_bytes", "canonical_text", "check_value", "compact_text", "digest_of", "parse_strict"]
 
 
 def parse_strict(raw: bytes | str, *, limit_bytes: int = MESSAGE_BYTES, depth_levels: int = DEPTH_LEVELS) -> Any:
@@ -26,6 +27,11 @@ def parse_strict(raw: bytes | str, *, limit_bytes: int = MESSAGE_BYTES, depth_le
     Raises:
         ArgumentsRefused: The input is not such JSON; `path` is a JSON path such as `$.params.arguments.to`.
     """
+    if isinstance(raw, bytes) and len(raw) <= limit_bytes:
+        try:
+            return _read_plain(raw, depth_levels)
+        except _NotPlain:
+            pass  # it may still be right: what follows takes its time, and knows where it is wrong
     size_bytes = len(raw) if isinstance(raw, bytes) else len(raw.encode("utf-8", "surrogatepass"))
     if size_bytes > limit_bytes:
         raise ArgumentsRefused("$", f"the message is {size_bytes} bytes, more than {limit_bytes}")
@@ -53,7 +59,10 @@ def check_value(value: Any, path: str = "$") -> Any:
     Raises:
         ArgumentsRefused: As `parse_strict`.
     """
-    return _checked(value, path, DEPTH_LEVELS)
+    try:
+        return _plain_copy(value, DEPTH_LEVELS)
+    except _NotPlain:
+        return _checked(value, path, DEPTH_LEVELS)
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -66,7 +75,12 @@ def canonical_bytes(value: Any) -> bytes:
 
 def canonical_text(value: Any) -> str:
     """`canonical_bytes` as text."""
-    return _ENCODER.encode(value)
+    return _canonical(value)
+
+
+def compact_text(value: Any) -> str:
+    """A value as JSON without spaces, its keys in their own order: what is stored and never compared."""
+    return _compact(value)
 
 
 def digest_of(value: Any) -> str:
@@ -74,7 +88,103 @@ def digest_of(value: Any) -> str:
     return "sha256:" + hashlib.sha256(canonical_bytes(value)).hexdigest()
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def _encoder(*, sort_keys: bool) -> Callable[[Any], str]:
+    """As `JSONEncoder.encode`, which makes its encoder in C anew for each value: that takes longer than most values."""
+    encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    in_c = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", sort_keys, False, False)
+    return lambda value: "".join(in_c(value, 0))
+
+
+_canonical = _encoder(sort_keys=True)
+_compact = _encoder(sort_keys=False)
+
+
+# What nearly every message is, in one pass that remembers no path. INVARIANT: whatever it takes, the pass with paths
+# takes as well and reads alike; whatever it does not take is left to that pass.
+
+
+class _NotPlain(ValueError):
+    """Not certainly right: to be read again, with its path in hand."""
+
+
+_SAFE_DIGITS = 15
+"""An integer of so many characters is within ±(2^53-1), whatever they are."""
+
+
+def _read_plain(raw: bytes, depth_levels: int) -> Any:
+    # An escape may stand for NUL or for half of a surrogate pair; brackets in texts are counted too, which is no harm.
+    if b"\\u" in raw or raw.count(b"[") + raw.count(b"{") > depth_levels:
+        raise _NotPlain
+    try:
+        return _PLAIN.decode(raw.decode("utf-8"))
+    except ValueError:
+        raise _NotPlain from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _NotPlain
+    return members
+
+
+def _plain_integer(digits: str) -> int:
+    if len(digits) > _SAFE_DIGITS:
+        raise _NotPlain
+    return int(digits)
+
+
+def _plain_float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise _NotPlain
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise _NotPlain
+
+
+_PLAIN = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_plain_integer, parse_float=_plain_float, parse_constant=_no_constant
+)
+
+
+def _plain_copy(value: Any, levels: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        return _plain_text(value)
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if not -SAFE_INTEGER <= value <= SAFE_INTEGER:
+            raise _NotPlain
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise _NotPlain
+        return value
+    if levels <= 0:
+        raise _NotPlain
+    if kind is dict:
+        return {_plain_text(key): _plain_copy(item, levels - 1) for key, item in value.items()}
+    if kind is list:
+        return [_plain_copy(item, levels - 1) for item in value]
+    raise _NotPlain
+
+
+def _plain_text(text: Any) -> str:
+    if type(text) is not str or "\x00" in text:
+        raise _NotPlain
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise _NotPlain from None
+    return text
 
 
 class _Pairs(list[tuple[str, Any]]):

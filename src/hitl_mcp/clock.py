@@ -14,7 +14,9 @@ class Clock:
 
 def to_text(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC with microseconds: fixed width, so that texts sort like times."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def from_text(text: str) -> datetime:

@@ -18,6 +18,11 @@ MEASURED = {
     ("held", "from the call to `held`, without the wait of 1 s"),
     ("start", "`hitl-mcp stdio`, gateway running: first answer"),
     ("start", "`hitl-mcp stdio`, no gateway: first answer"),
+    ("decide", "10 rules and 10 signals of 1,000, processor time"),
+    ("decide", "the same with velocity, novelty, spend and a budget, processor time"),
+    ("decide", "what the store takes to answer them, processor time"),
+    ("decide", "deciding, of the gateway's processor time a call"),
+    ("decide", "loading 1,000 rules and 1,000 signals"),
 }
 
 
@@ -33,6 +38,7 @@ def test_a_small_run_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     measured = {(one["group"], one["name"]): one for one in written["figures"]}
     assert measured.keys() >= MEASURED
     assert all(one["gateway"] > 0 and one["rounds"] == 1 for one in measured.values())
+    assert all(measured["stdio", name]["plain_ratio"] > 0 for name in ("a call, one at a time", "32 at once"))
     assert all(f"| {group}: {name}" in ran.stdout for group, name in MEASURED)
 
 

@@ -46,6 +46,7 @@ def test_the_registered_call_leaves_once() -> None:
         {"_meta": {**PARAMS["_meta"], "example.com/more": 1}},
         {"_meta": []},
         {"requestState": "abc"},
+        {"arguments": {"arguments": {"to": "ann", "amount": 5}}},
     ],
 )
 def test_a_frame_that_differs_from_the_record_does_not_leave(change: dict[str, Any]) -> None:
@@ -106,3 +107,34 @@ def test_what_is_no_call_passes() -> None:
     """Negotiation, listings and notifications are not the ledger's business."""
     Ledger().release(request("hitl-1", "tools/list", None))
     Ledger().release(notification("notifications/initialized", None) + b"\n")
+
+
+@pytest.mark.promise("R3")
+@pytest.mark.parametrize(
+    "stored",
+    [
+        '{"to":"ann","amount":5}',
+        '{"amount":5, "to":"ann"}',
+        '{"amount":5.0,"to":"ann"}',
+        '{"amount":5,"to":"ann"},"name":"pay","x":{}',
+        '{"amount":5,"to":"\\u0061nn"}',
+        '{"to":"ann"}',
+    ],
+)
+def test_a_record_whose_bytes_are_not_those_of_the_frame_lets_nothing_leave(stored: str) -> None:
+    """Also where they would mean the same: what people saw are bytes."""
+    ledger = Ledger()
+    send = Send("c_1", "pay", stored, SEND.meta)
+    with ledger.registered(send), pytest.raises(NotSent, match="not what is on record"):
+        ledger.release(request("c_1", "tools/call", PARAMS))
+    assert not ledger.has_sent("c_1")
+
+
+@pytest.mark.promise("R3")
+def test_a_member_beside_the_params_keeps_a_call_from_leaving() -> None:
+    """Nothing may stand in a frame that is not on record."""
+    ledger = Ledger()
+    message = {"jsonrpc": "2.0", "id": "c_1", "method": "tools/call", "params": PARAMS, "zone": 1}
+    with ledger.registered(SEND), pytest.raises(NotSent, match="not what is on record"):
+        ledger.release(canonical_bytes(message))
+    assert not ledger.has_sent("c_1")

@@ -1,7 +1,7 @@
 """The one writer: a thread with the one connection that writes, committing what has gathered. No SQL of calls here.
 
-Members of a batch run in order, each in a savepoint, so that one that fails takes no other with it. A batch takes its
-strictest member's durability, and nobody is answered before its commit returned.
+Members of a batch run in order, each in a savepoint unless it is alone, so that one that fails takes no other with it.
+A batch takes its strictest member's durability, and nobody is answered before its commit returned.
 """
 
 from __future__ import annotations
@@ -131,8 +131,12 @@ class Writer:
         try:
             self._set_synchronous(connection, "FULL" if any(member.durable for member in batch) else "NORMAL")
             connection.execute("BEGIN IMMEDIATE")
-            for member in batch:
-                self._step(connection, member)
+            if len(batch) > 1:
+                for member in batch:
+                    self._in_savepoint(connection, member)
+            elif not self._step(connection, batch[0]):
+                connection.execute("ROLLBACK")
+                return
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             # INVARIANT: after an I/O error nothing more is written by this process. SQLite cannot say what of the
@@ -146,9 +150,15 @@ class Writer:
             connection.execute(f"PRAGMA synchronous={level}")
             self._synchronous = level
 
-    def _step(self, connection: sqlite3.Connection, member: _Member) -> None:
-        transaction = Transaction(connection)
+    def _in_savepoint(self, connection: sqlite3.Connection, member: _Member) -> None:
         connection.execute("SAVEPOINT member")
+        if not self._step(connection, member):
+            connection.execute("ROLLBACK TO member")
+        connection.execute("RELEASE member")
+
+    def _step(self, connection: sqlite3.Connection, member: _Member) -> bool:
+        """Run one member; False where it was refused, and whatever it wrote has to be rolled back."""
+        transaction = Transaction(connection)
         try:
             member.result = member.step(transaction)
             member.events = transaction.events
@@ -157,16 +167,13 @@ class Writer:
                 raise
             logger.exception("the store refused a step")
             member.error = StoreError(f"{CANNOT_WRITE}: {error}")
-            connection.execute("ROLLBACK TO member")
         except HitlError as refusal:
             member.error = refusal
-            connection.execute("ROLLBACK TO member")
         except Exception:
             # One member's fault must neither end the thread nor take the batch with it; its caller is refused.
             logger.exception("a step failed")
             member.error = StoreError(f"{CANNOT_WRITE}: the gateway failed", help="see the gateway's log")
-            connection.execute("ROLLBACK TO member")
-        connection.execute("RELEASE member")
+        return member.error is None
 
     def _fail(self, batch: list[_Member], reason: str) -> None:
         for member in batch:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
-from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.canonical import canonical_bytes, canonical_text
 from hitl_mcp.errors import NotSent
 from hitl_mcp.limits import SENT_IDS
 
@@ -86,7 +86,7 @@ class Ledger:
             raise NotSent("a call without a record was about to be sent", help="this is a fault in hitl-mcp: report it")
         if send.call_id in self._sent:
             raise NotSent(f"call `{send.call_id}` was about to be sent a second time")
-        if not _says_the_same(message.get("params"), send):
+        if not _says_the_same(message.get("params"), send) or frame.removesuffix(b"\n") != _as_recorded(message, send):
             raise NotSent(
                 f"call `{send.call_id}`: what was about to be sent is not what is on record",
                 help="this is a fault in hitl-mcp: report it",
@@ -121,7 +121,21 @@ def _says_the_same(params: object, send: Send) -> bool:
     meta = params.get("_meta", {})
     return (
         params.get("name") == send.tool
-        and canonical_bytes(params.get("arguments")) == send.arguments_json.encode("utf-8")
         and isinstance(meta, dict)
-        and canonical_bytes(without_hop_keys(meta)) == canonical_bytes(without_hop_keys(send.meta))
+        and _same_meta(without_hop_keys(meta), without_hop_keys(send.meta))
     )
+
+
+def _same_meta(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return canonical_bytes(one) == canonical_bytes(other) if one or other else True
+
+
+def _as_recorded(message: dict[str, Any], send: Send) -> bytes:
+    """The frame as it must be: the arguments as they are stored, byte for byte, in the place of the message's own.
+
+    What stands around them is canonical and the same on both sides: so where the frames are equal, the arguments are.
+    """
+    params = message["params"]
+    meta = f'"_meta":{canonical_text(params["_meta"])},' if "_meta" in params else ""
+    around = f'{{"id":{canonical_text(message["id"])},"jsonrpc":"2.0","method":"{_CALL}","params":{{{meta}"arguments":'
+    return f'{around}{send.arguments_json},"name":{canonical_text(params["name"])}}}}}'.encode()

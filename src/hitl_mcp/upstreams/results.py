@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import mcp_types
 from pydantic import ValidationError
 
+from hitl_mcp.canonical import compact_text
 from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
 from hitl_mcp.limits import RESULT_DEPTH_LEVELS
 from hitl_mcp.upstreams.ledger import without_hop_keys
@@ -39,7 +39,7 @@ def checked_result(result: dict[str, Any], upstream: str) -> dict[str, Any]:
 def _why_unusable(result: dict[str, Any]) -> str | None:
     """What keeps this answer from being written down as JSON and relayed by the MCP SDK, or None."""
     try:
-        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        text = compact_text(result)
         text.encode("utf-8")
     except UnicodeEncodeError:
         return "it holds half of a surrogate pair"

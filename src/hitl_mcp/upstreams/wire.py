@@ -13,6 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import anyio
@@ -148,7 +149,7 @@ class Wire(ABC):
         frame = frames.request(exchange.id, method, params)
         self._exchanges[exchange.id] = exchange
         try:
-            with anyio.fail_after(opts.get("timeout")):
+            with _limited(opts.get("timeout")):
                 answer = await self._transmit(exchange, frame, opts.get("headers") or {})
                 await exchange.flush()
         except TimeoutError:
@@ -257,6 +258,11 @@ class Wire(ABC):
 
     def _gone(self, why: str) -> NotSent:
         return NotSent(f"upstream `{self.name}` cannot be reached: {why}")
+
+
+def _limited(seconds: float | None) -> AbstractContextManager[object]:
+    """A limit only where there is one: a scope costs every call, and most have their deadline further out."""
+    return nullcontext() if seconds is None else anyio.fail_after(seconds)
 
 
 def _number(value: object) -> float | None:

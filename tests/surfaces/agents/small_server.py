@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import mcp_types as t
 from mcp.server import Server, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from hitl_mcp.surfaces.agents.server import Caller
+from hitl_mcp.surfaces.agents.server import Caller, ToolRequest
 
 FORM: dict[str, Any] = {"type": "object", "properties": {"sure": {"type": "boolean"}}}
 
@@ -29,6 +30,12 @@ class SmallServer(Server[Any]):
     def connected(self, caller: Caller) -> Iterator[None]:
         self.connections.append(caller)
         yield
+
+    async def answer(self, asked: ToolRequest) -> dict[str, Any]:
+        """What a modern client's call is answered with, where the connection hands it over past the SDK."""
+        ctx = SimpleNamespace(request=None, lifespan_context=asked.caller)
+        result = await self._call(ctx, t.CallToolRequestParams(name=asked.name))  # type: ignore[arg-type]
+        return {"resultType": "complete", **result.model_dump(by_alias=True, mode="json", exclude_none=True)}
 
     async def _call(self, ctx: ServerRequestContext[Any, Any], params: t.CallToolRequestParams) -> t.CallToolResult:
         self.calls.append(params.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mcp_types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage
+from mcp_types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage, JSONRPCRequest
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
@@ -48,6 +48,8 @@ def read_frame(raw: bytes) -> JSONRPCMessage:
         path, what = problem
         raise FrameRefused(INVALID_REQUEST, f"{path}: {what}", frame_id=_usable_id(value), path=path)
     try:
+        if "method" in value and "id" in value:
+            return JSONRPCRequest.model_validate(value, by_name=False)
         return jsonrpc_message_adapter.validate_python(value, by_name=False)
     except ValidationError:
         what = "$: not a JSON-RPC 2.0 message"

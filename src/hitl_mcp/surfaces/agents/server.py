@@ -22,6 +22,7 @@ from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ToolsListChanged
+from mcp_types.methods import validate_client_request
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from hitl_mcp import __version__
@@ -33,7 +34,7 @@ from hitl_mcp.executor import Executor, Run
 from hitl_mcp.gate import AgentCall, Gate
 from hitl_mcp.store import SqliteStore
 from hitl_mcp.surfaces.agents.own_tools import OWN_TOOLS, OwnTools
-from hitl_mcp.surfaces.agents.waiting import Ticker, finished_record, wait_for_answer
+from hitl_mcp.surfaces.agents.waiting import Report, Ticker, finished_record, wait_for_answer
 from hitl_mcp.upstreams import Upstreams
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,24 @@ class Caller:
     conversation: str
     when_written: Callable[[Any, Callable[[], None]], None] | None = None
     legacy_session: ServerSession | None = None
+
+
+@dataclass(frozen=True)
+class ToolRequest:
+    """A `tools/call` as it arrived: from whom, in which revision of the protocol, and how to tell of its progress."""
+
+    caller: Caller
+    id: Any
+    version: str
+    name: str
+    arguments: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    report: Report
+
+    @classmethod
+    def of(cls, caller: Caller, id: Any, version: str, params: Mapping[str, Any], report: Report) -> ToolRequest:
+        """A request from its params, which were checked."""
+        return cls(caller, id, version, params["name"], params.get("arguments") or {}, _forwarded(params), report)
 
 
 Spawn = Callable[..., None]
@@ -106,7 +125,9 @@ class AgentServer(Server[Any]):
             get_tool_input_schema=self._input_schema,
         )
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self._initialized)
-        self.middleware.append(_name_what_is_no_call)
+        # Instead of the SDK's own middleware, which makes a span of every request for a tracer that is not there.
+        self.middleware[:] = [self._answer_calls]
+        self._who = self.server_info_stamp  # made anew, deeply, each time it is asked for
         self._parts = parts
         self._own = OwnTools(parts.store, parts.wait_seconds, parts.review_url)
         self._callers: set[Caller] = set()
@@ -132,10 +153,13 @@ class AgentServer(Server[Any]):
 
     async def _list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> dict[str, Any]:
         await self._upstreams_settled()
-        return _in_era(ctx, {"tools": [*OWN_TOOLS, *self._parts.catalog.tools()]})
+        kind = {"resultType": "complete"} if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS else {}
+        return {**kind, "tools": [*OWN_TOOLS, *self._parts.catalog.tools()]}
 
     async def _upstreams_settled(self) -> None:
         """Wait a moment for upstreams that are still starting: a client may list once and never again."""
+        if all(upstream.settled.is_set() for upstream in self._parts.upstreams.all()):
+            return
         with anyio.move_on_after(STARTING_SECONDS):
             await self._parts.upstreams.settled()
 
@@ -168,15 +192,33 @@ class AgentServer(Server[Any]):
 
     # Calls.
 
+    async def _answer_calls(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Answer modern calls here: the SDK would take apart and put together what is relayed as it came."""
+        if ctx.method != "tools/call" or not isinstance(ctx.params, Mapping):
+            return await call_next(ctx)
+        if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            _say_where(ctx.params)
+            return await call_next(ctx)
+        check_call(ctx.protocol_version, ctx.params)
+        return await self.answer(_request_of(ctx, ctx.params))
+
     async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> dict[str, Any]:
-        caller = _caller_of(ctx)
+        return await self.answer(_request_of(ctx, ctx.params or {}))
+
+    async def answer(self, asked: ToolRequest) -> dict[str, Any]:
+        """Answer a call, as its era writes a result.
+
+        Raises:
+            MCPError: The client is told so instead of being given a result.
+        """
+        return self._in_era(asked, await self._result(asked))
+
+    async def _result(self, asked: ToolRequest) -> dict[str, Any]:
         try:
-            if params.name in self._own.names:
-                return _in_era(
-                    ctx, await self._own.call(params.name, params.arguments or {}, caller.agent, Ticker(ctx))
-                )
+            if asked.name in self._own.names:
+                return await self._own.call(asked.name, asked.arguments, asked.caller.agent, Ticker(asked.report))
             await self._upstreams_settled()
-            return _in_era(ctx, await self._ask(ctx, caller, params))
+            return await self._ask(asked)
         except ToolNotFound as error:
             why = self._why_missing(error.name)
             raise MCPError(types.INVALID_PARAMS, f"{error.message}{why}\n  help: {error.help}") from None
@@ -184,7 +226,7 @@ class AgentServer(Server[Any]):
             raise MCPError(types.INVALID_PARAMS, str(error), {"path": error.path}) from None
         except StoreError as error:
             logger.exception("a call was refused because the record cannot be written")
-            return _in_era(ctx, refusal_answer(error.message))
+            return refusal_answer(error.message)
         except MCPError:
             raise
         except Exception:
@@ -200,18 +242,20 @@ class AgentServer(Server[Any]):
             return ""
         return f": upstream `{upstream.name}` is {upstream.state}" + (f": {upstream.detail}" if upstream.detail else "")
 
-    async def _ask(self, ctx: Context, caller: Caller, params: types.CallToolRequestParams) -> dict[str, Any]:
-        asked = AgentCall(
-            agent=caller.agent,
-            conversation=caller.conversation,
-            name=params.name,
-            arguments=params.arguments or {},
-            meta=_forwarded(ctx.params or {}),
+    async def _ask(self, asked: ToolRequest) -> dict[str, Any]:
+        caller = asked.caller
+        run = await self._parts.gate.ask(
+            AgentCall(
+                agent=caller.agent,
+                conversation=caller.conversation,
+                name=asked.name,
+                arguments=asked.arguments,
+                meta=asked.meta,
+            )
         )
-        run = await self._parts.gate.ask(asked)
         if run.record is None:
             raise StoreError("the gate left no record")
-        ticker = Ticker(ctx)
+        ticker = Ticker(asked.report)
         if run.starts_now:
             return await self._finish(run, run.record, ticker)
         record = run.record
@@ -221,7 +265,7 @@ class AgentServer(Server[Any]):
         answer = call_answer(
             record, repeat=run.repeat, review_url=self._parts.review_url(record.id), plain_result=not run.repeat
         )
-        await self._handed_over(ctx, caller, record)
+        await self._handed_over(asked, record)
         return answer
 
     async def _finish(self, run: Run, record: CallRecord, ticker: Ticker) -> dict[str, Any]:
@@ -238,33 +282,48 @@ class AgentServer(Server[Any]):
             return run.result
         return call_answer(finished_record(record, run.outcome), repeat=False, review_url=None)
 
-    async def _handed_over(self, ctx: Context, caller: Caller, record: CallRecord) -> None:
+    async def _handed_over(self, asked: ToolRequest, record: CallRecord) -> None:
         """Note that the outcome reaches the agent with this answer: once it is written, where we can tell."""
         if record.status in WAITING or not record.was_held:
             return
-        if caller.when_written is None:
+        if asked.caller.when_written is None:
             await self._parts.store.hand_over(record.id)
         else:
-            caller.when_written(ctx.request_id, lambda: self._parts.spawn(self._parts.store.hand_over, record.id))
+            asked.caller.when_written(asked.id, lambda: self._parts.spawn(self._parts.store.hand_over, record.id))
+
+    def _in_era(self, asked: ToolRequest, result: dict[str, Any]) -> dict[str, Any]:
+        """A result as the caller's protocol era writes it; the upstream's may be of the other one."""
+        if asked.version in MODERN_PROTOCOL_VERSIONS:
+            meta = {**(result.get("_meta") or {}), types.SERVER_INFO_META_KEY: dict(self._who)}
+            return {"resultType": "complete", **result, "_meta": meta}
+        return _before_2026(result)
 
 
-async def _name_what_is_no_call(ctx: Context, call_next: CallNext) -> HandlerResult:
-    """Refuse a tools/call that is not shaped like one: the SDK would do so too, but without saying where."""
-    params = ctx.params or {}
-    if ctx.method == "tools/call":
-        for path, is_right, wanted in (
-            ("$.params.name", isinstance(params.get("name"), str), "a string"),
-            ("$.params.arguments", isinstance(params.get("arguments"), dict | None), "an object"),
-        ):
-            if not is_right:
-                raise MCPError(types.INVALID_PARAMS, f"{path}: it must be {wanted}", {"path": path})
-    return await call_next(ctx)
+def check_call(version: str, params: Mapping[str, Any]) -> None:
+    """Refuse a tools/call that is not shaped like one, as the SDK does where it is not passed by.
+
+    Raises:
+        MCPError, ValidationError: They are not those of a call.
+    """
+    _say_where(params)
+    validate_client_request("tools/call", version, params)
 
 
-def _in_era(ctx: Context, result: dict[str, Any]) -> dict[str, Any]:
-    """A result as the caller's protocol era writes it; the upstream's may be of the other one."""
-    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        return {"resultType": "complete", **result}
+def _say_where(params: Mapping[str, Any]) -> None:
+    """Refuse what the SDK would refuse too, but without saying where."""
+    for path, is_right, wanted in (
+        ("$.params.name", isinstance(params.get("name"), str), "a string"),
+        ("$.params.arguments", isinstance(params.get("arguments"), dict | None), "an object"),
+    ):
+        if not is_right:
+            raise MCPError(types.INVALID_PARAMS, f"{path}: it must be {wanted}", {"path": path})
+
+
+def _request_of(ctx: Context, params: Mapping[str, Any]) -> ToolRequest:
+    return ToolRequest.of(_caller_of(ctx), ctx.request_id, ctx.protocol_version, params, ctx.session.report_progress)
+
+
+def _before_2026(result: dict[str, Any]) -> dict[str, Any]:
     if isinstance(result.get("structuredContent", {}), dict):
         return result
     # Before 2026-07-28 structured content had to be an object; what it says stands in the text as well.

@@ -1,7 +1,7 @@
 """`agent.sock`: each connection is one agent, speaking newline-delimited JSON-RPC after a first line of ours.
 
-The SDK's dual-era loop serves it on streams of our own: the reader caps, parses strictly and answers what it refuses;
-the writer marks every question we ask, so that a late answer never meets another question.
+The SDK's loop serves it (see `eras.py`) on streams of our own: the reader caps, parses strictly and answers what it
+refuses; the writer marks every question we ask, so that a late answer never meets another question.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import logging
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,8 +22,6 @@ from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
-from mcp.server.lowlevel import NotificationOptions
-from mcp.server.runner import serve_dual_era_loop
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     CONNECTION_CLOSED,
@@ -31,9 +30,9 @@ from mcp_types import (
     JSONRPCRequest,
     JSONRPCResponse,
 )
-from mcp_types.jsonrpc import jsonrpc_message_adapter
 
 from hitl_mcp.limits import CLIENT_LINE_BYTES
+from hitl_mcp.surfaces.agents.eras import serve_agent
 from hitl_mcp.surfaces.agents.frames import FrameRefused, read_frame, too_long
 from hitl_mcp.surfaces.agents.server import AgentServer, Caller
 
@@ -52,8 +51,15 @@ class _Reader:
     def __init__(self, stream: asyncio.StreamReader, writer: _Writer) -> None:
         self._stream = stream
         self._writer = writer
+        self._read_before: deque[SessionMessage | Exception] = deque()
 
-    async def receive(self) -> SessionMessage:
+    def put_back(self, messages: Sequence[SessionMessage | Exception]) -> None:
+        """Have these read again, in their order, before anything else."""
+        self._read_before.extendleft(reversed(messages))
+
+    async def receive(self) -> SessionMessage | Exception:
+        if self._read_before:
+            return self._read_before.popleft()
         while True:
             try:
                 raw = await self._line()
@@ -98,7 +104,7 @@ class _Reader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> SessionMessage:
+    async def __anext__(self) -> SessionMessage | Exception:
         try:
             return await self.receive()
         except anyio.EndOfStream:
@@ -127,7 +133,6 @@ class _Writer:
         self._stream = stream
         self._is_stopping = is_stopping
         self._nonce = secrets.token_urlsafe(8)
-        self._lock = anyio.Lock()
         self.written: dict[Any, Callable[[], None]] = {}
 
     def question_of(self, marked: object) -> int | None:
@@ -147,7 +152,7 @@ class _Writer:
         if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             params = message.params or {}
             message = message.model_copy(update={"params": {**params, "requestId": self._marked(params["requestId"])}})
-        await self._write(jsonrpc_message_adapter.dump_json(message, by_alias=True, exclude_unset=True))
+        await self._write(message.model_dump_json(by_alias=True, exclude_unset=True).encode())
         if isinstance(message, JSONRPCResponse):
             written = self.written.pop(message.id, None)
             if written is not None:
@@ -160,12 +165,11 @@ class _Writer:
         await self._write(json.dumps(message, ensure_ascii=False).encode("utf-8", "replace"))
 
     async def _write(self, frame: bytes) -> None:
-        async with self._lock:
-            try:
-                self._stream.write(frame + b"\n")
-                await self._stream.drain()
-            except (ConnectionError, RuntimeError) as error:
-                raise anyio.BrokenResourceError from error
+        try:
+            self._stream.write(frame + b"\n")  # whole, at once: no other frame can come in between
+            await self._stream.drain()
+        except (ConnectionError, RuntimeError) as error:
+            raise anyio.BrokenResourceError from error
 
     async def aclose(self) -> None:
         self._stream.close()
@@ -219,11 +223,8 @@ class AgentSocket:
     async def _serve(self, caller: Caller, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         writer = _Writer(stream, self._is_stopping)
         caller.when_written = writer.written.__setitem__
-        options = self._server.create_initialization_options(NotificationOptions(tools_changed=True))
         with self._server.connected(caller):
-            await serve_dual_era_loop(
-                self._server, _Reader(reader, writer), writer, lifespan_state=caller, init_options=options
-            )
+            await serve_agent(self._server, caller, _Reader(reader, writer), writer)
 
     async def _hello(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Caller | None:
         """Read the first line and answer it; None where the connection is refused."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import anyio
 
@@ -14,21 +14,25 @@ TICK_SECONDS = 5.0
 """Between two signs of life: some clients give up on a silent server after 30 s or less."""
 
 
+Report = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Tells the client how far its request is; nothing is sent to a client that asked for no progress."""
+
+
 class Ticker:
     """Sends a request's progress. Ticks of a wait only ever grow, as the protocol asks."""
 
-    def __init__(self, ctx: Any) -> None:
-        self._session = ctx.session
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._ticks = 0
 
     async def tick(self, message: str) -> None:
         """Say that we are still waiting, and for what. Nothing is sent to a client that asked for no progress."""
         self._ticks += 1
-        await self._session.report_progress(self._ticks, None, message)
+        await self._report(self._ticks, None, message)
 
     async def upstream_progress(self, progress: float, total: float | None, message: str | None) -> None:
         """Pass the upstream's own progress on as it is."""
-        await self._session.report_progress(progress, total, message)
+        await self._report(progress, total, message)
 
     async def upstream_said(self, progress: float, total: float | None, message: str | None) -> None:
         """Pass the upstream's progress on after ticks of a wait: its numbers could fall back, its words still help."""
