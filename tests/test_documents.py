@@ -9,7 +9,9 @@ import pytest
 
 from hitl_mcp.documents import Document, Problem, Strict, check, one_of, read_document
 from hitl_mcp.limits import DOCUMENT_BYTES
+from hitl_mcp.yaml_mistakes import numbers_meant, quoted
 
+COLUMNS = "keys of one item start in one column, the first one right after `- `"
 AMBIGUOUS = "YAML readers disagree whether it is"
 
 REFUSED = [
@@ -46,8 +48,13 @@ REFUSED = [
             ),
             *(
                 f"doc.yaml:{line}:3: ambiguous value `{text}`: {AMBIGUOUS} a number in another notation or text\n"
-                f'  help: write `"{text}"` for the text, or the number in plain decimal digits'
-                for line, text in [(3, "0755"), (5, "22:30"), (6, "1_000"), (7, ".inf")]
+                f'  help: write `"{text}"` for the text, {number} for the number'
+                for line, text, number in [
+                    (3, "0755", "`755` or `493`"),
+                    (5, "22:30", "`1350`"),
+                    (6, "1_000", "`1000`"),
+                    (7, ".inf", "plain decimal digits"),
+                ]
             ),
             f"doc.yaml:4:3: ambiguous value `2026-11-22`: {AMBIGUOUS} a date or text\n"
             '  help: write `"2026-11-22"` for the text',
@@ -67,17 +74,11 @@ REFUSED = [
     ),
     (
         'when: "a" in args.to\n',
-        [
-            "doc.yaml:1:11: not YAML: did not find expected key\n"
-            "  help: text that starts with a quote or holds `: ` or ` #` goes into single quotes as a whole"
-        ],
+        ["doc.yaml:1:11: not YAML: text goes on after the closing quote\n  help: put the whole text in single quotes"],
     ),
     (
         "a: [1\n",
-        [
-            "doc.yaml:2:1: not YAML: did not find expected ',' or ']'\n"
-            "  help: text that starts with a quote or holds `: ` or ` #` goes into single quotes as a whole"
-        ],
+        ["doc.yaml:1:4: not YAML: the `[` that opens here is not closed\n  help: close it with `]`"],
     ),
 ]
 
@@ -218,7 +219,7 @@ SHAPES = [
     ("leaves: [{id: a, count: true}]", "doc.yaml:1:25: `count` must be a whole number, not a truth value"),
     ("leaves: [{id: a, count: 1.5}]", "doc.yaml:1:25: `count` must be a whole number, not a number"),
     ("leaves: [{id: a, share: x}]", "doc.yaml:1:25: `share` must be a number, not text"),
-    ("leaves: {}", "doc.yaml:1:9: `leaves` must be a list, not a mapping"),
+    ("leaves: {}", "doc.yaml:1:9: `leaves` must be a list, not a mapping\n  help: start each entry with `- `"),
     ("leaves: [a]", "doc.yaml:1:10: `leaves[0]` must be a mapping (`key: value`), not text"),
     ("leaves: []\nnames: [a]", "doc.yaml:2:8: `names` must be a mapping (`key: value`), not a list"),
     ("leaves: [{id: a, kind: [x]}]", "doc.yaml:1:24: `kind` must be one of its words, not a list"),
@@ -268,8 +269,14 @@ INSIDE = [
     ("t: 'abc def'", (1, 5), (1, 9)),
     ("t: |\n    abc\n    def", (2, 2), (3, 6)),
     ("t: |\n\n    abc\n    def", (3, 2), (4, 6)),
-    ("t: >\n    abc\n    def", (1, 6), (1, 4)),
-    ('t: "abc\n  def"', (1, 6), (1, 4)),
+    ("t: >\n    abc\n    def", (1, 6), (3, 6)),
+    ("t: >\n    abc\n\n    def", (2, 1), (4, 5)),
+    ('t: "abc\n  def"', (1, 6), (2, 4)),
+    ("t: 'a ''b'' c'", (1, 7), (1, 13)),
+    ('t: "a \\"b\\" \\u00e9 c"', (1, 9), (1, 20)),
+    ('t: "abc\\\n  def"', (1, 5), (2, 4)),
+    ("t: abc\n  def", (1, 6), (2, 4)),
+    ("t: abc", (1, 4), (1, 7)),
     ("t: abc", (-1, -1), (1, 4)),
 ]
 
@@ -278,7 +285,7 @@ INSIDE = [
 def test_a_place_inside_a_text_is_found_in_the_file(
     text: str, inside: tuple[int, int], expected: tuple[int, int], tmp_path: Path
 ) -> None:
-    """A line and column of a text become those of the file; a folded text gives its start."""
+    """A line and column of a text become those of the file, whatever quotes and line breaks it is written with."""
     document = read(tmp_path, text)
     document.find_problem(("t",), Problem("here", at=inside))
     assert [(finding.line, finding.column) for finding in document.findings] == [expected]
@@ -302,3 +309,93 @@ def test_values_are_kept_whole(tmp_path: Path) -> None:
     written: dict[str, Any] = {"a": ["é😀", {"b": "x" * 1000}], "c": "line\nbreak"}
     document = read(tmp_path, 'a: [é😀, {b: "' + "x" * 1000 + '"}]\nc: "line\\nbreak"\n')
     assert (document.value, document.findings) == (written, [])
+
+
+def test_a_file_that_may_hold_secrets_is_never_repeated(tmp_path: Path) -> None:
+    """Help lines show the quoted form of what is written only where the reader of the file says that they may."""
+    text = 'a: "hunter2" goes on\n'
+    path = tmp_path / "doc.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert [finding.help for finding in read_document(path).findings] == ["put the whole text in single quotes"]
+    assert [finding.help for finding in read_document(path, repeats=True).findings] == [
+        "write `a: '\"hunter2\" goes on'`"
+    ]
+    for text in ("a: !hunter2\n", "a: *hunter2\n", "a: see #hunter2\n", "leaves: hunter2\n", "a: {hunter2} x\n"):
+        document = read(tmp_path, text)
+        check(document, Tree)
+        assert not any("hunter2" in str(finding.help) for finding in document.findings)
+
+
+MISTAKES = [
+    # text, line and column, message, help
+    ("a: x\n b: y\n", "2:2: not YAML: this starts in column 2, and what it would belong to in column 1", COLUMNS),
+    ("a:\n\t- b\n", "2:1: not YAML: a tab in the indentation", "indent with spaces"),
+    ("a:b\nc: d\n", "1:3: not YAML: there is no space after the colon", "write `a: b`"),
+    ("a:\n  -b: c\n   d: e\n", "2:4: not YAML: there is no space after the dash", "write `- b: c`"),
+    ("a: {b: 'x\n", "1:8: not YAML: the `'` that opens here is not closed", "close it with `'`"),
+    ("a: [x, {b: c]\n", "1:13: not YAML: did not find expected ',' or '}'", None),
+    ('a: "x\\q"\n', "1:6: not YAML: `\\q` means nothing in double quotes", "write `a: 'x\\q'`"),
+    ("a: x\nb:\u00a0c\n", "2:3: not YAML: a character that looks like none: U+00A0 no-break space", "delete it"),
+    (
+        "a: b: c\n",
+        "1:5: not YAML: `: ` in a text without quotes makes a key of what stands before it",
+        'write `a: "b: c"`',
+    ),
+    (
+        "{a: b: c}\n",
+        "1:6: not YAML: `: ` in a text without quotes makes a key of what stands before it",
+        'write `a: "b: c"`',
+    ),
+    ('a: ["b" "c"]\n', "1:9: not YAML: there is no comma between two texts", "write `,` between them"),
+    ("a: 'it's'\n", "1:8: not YAML: text goes on after the closing quote", 'write `a: "it\'s"`'),
+    ("- a\nb\n", "2:1: not YAML: this line is no `key: value`", "write a colon and a value after it"),
+]
+
+
+@pytest.mark.parametrize(("text", "said", "cure"), MISTAKES)
+def test_what_no_reader_reads_is_told_as_it_was_meant(text: str, said: str, cure: str | None, tmp_path: Path) -> None:
+    """A slip of YAML is named where it is, with the form that works, instead of what the parser expected."""
+    path = tmp_path / "doc.yaml"
+    path.write_text(text, encoding="utf-8")
+    (finding,) = read_document(path, repeats=True).findings
+    assert f"{finding.line}:{finding.column}: {finding.message}" == said
+    if cure is not None:
+        assert finding.help == cure
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0755", ["755", "493"]),
+        ("02", ["2"]),
+        ("089", ["89"]),
+        ("+7", ["7"]),
+        ("-0b11", ["-3"]),
+        ("0x1F", ["31"]),
+        ("1_000", ["1000"]),
+        ("-1:30", ["-90"]),
+        ("1:30:00", ["5400"]),
+        ("x", []),
+        (".inf", []),
+    ],
+)
+def test_a_number_in_an_old_notation_is_given_in_plain_digits(text: str, numbers: list[str]) -> None:
+    """Octal is given beside decimal, since nobody knows which was meant; sixties are multiplied out."""
+    assert numbers_meant(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        ("a b", None, '"a b"'),
+        ('a "b"', None, "'a \"b\"'"),
+        ("it's", None, '"it\'s"'),
+        ("a\\d", "reason", "'a\\d'"),
+        ("!args.x", "when", "'!args.x'"),
+        ("args.x == 'a'", "when", "'args.x == \"a\"'"),
+        ('args.x == "it\'s"', "when", "'args.x == \"it''s\"'"),
+    ],
+)
+def test_a_text_is_quoted_as_yaml_reads_it(text: str, key: str | None, expected: str) -> None:
+    """Conditions go into single quotes, since their own texts take double ones; other texts into the plainest."""
+    assert quoted(text, key) == expected

@@ -10,9 +10,10 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
@@ -22,6 +23,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from hitl_mcp.errors import Finding
 from hitl_mcp.limits import DEPTH_LEVELS, DOCUMENT_BYTES, SAFE_INTEGER
+from hitl_mcp.yaml_mistakes import comment_that_cuts, mistake, numbers_meant, odd_space, place_in_source, written_at
 
 __all__ = [
     "Document",
@@ -55,16 +57,20 @@ class _Span:
     line: int
     column: int
     style: str | None = None
-    one_line: bool = False
+    flow: bool = False
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a value; `at` is the line and column inside its text, from 1, where that is known."""
+    """Something wrong with a value; `at` is the line and column inside its text, from 1, where that is known.
+
+    `below`: what of a mapping is wrong, by its keys.
+    """
 
     message: str
     help: str | None = None
     at: tuple[int, int] | None = None
+    below: Place = ()
 
 
 @dataclass
@@ -72,15 +78,18 @@ class Document:
     """What a file says, where each of its values stands, and everything found wrong with it so far.
 
     `value` holds plain dicts, lists, texts, numbers, truth values and None; it is None where nothing could be read.
+    `repeats`: help lines may repeat what is written; a config may hold secrets, a policy does not.
     """
 
     file: str
     value: Any = None
+    repeats: bool = False
     findings: list[Finding] = field(default_factory=list)
     _lines: list[str] = field(default_factory=list, repr=False)
     _values: dict[Place, _Span] = field(default_factory=dict, repr=False)
     _keys: dict[Place, _Span] = field(default_factory=dict, repr=False)
     _refused: set[Place] = field(default_factory=set, repr=False)
+    _ambiguous: dict[Place, Finding] = field(default_factory=dict, repr=False)
 
     def where(self, place: Sequence[str | int] = ()) -> tuple[int, int]:
         """Line and column of the value at a place, or of the nearest value above it."""
@@ -105,10 +114,22 @@ class Document:
             self._add(self.where_key(place), message, advice)
 
     def find_problem(self, place: Place, problem: Problem) -> None:
-        """Add a finding at a value, or where in its text the problem is."""
+        """Add a finding at a value, or where in its text the problem is.
+
+        Whoever reads the value knows better than YAML what an ambiguous one was meant for.
+        """
+        place += problem.below
+        if not problem.at:
+            self.forget_ambiguity(place)
         if not self._already_refused(place):
             at = self._inside(place, problem.at) if problem.at else self.where(place)
             self._add(at, problem.message, problem.help)
+
+    def forget_ambiguity(self, place: Place) -> None:
+        """Take back that a value is ambiguous: there is more to say about it."""
+        if (ambiguous := self._ambiguous.pop(place, None)) is not None:
+            self._refused.discard(place)
+            self.findings.remove(ambiguous)
 
     def _already_refused(self, place: Place) -> bool:
         return any(place[:length] in self._refused for length in range(len(place) + 1))
@@ -119,21 +140,24 @@ class Document:
             self.findings.append(finding)
 
     def _inside(self, place: Place, at: tuple[int, int]) -> tuple[int, int]:
-        """A position inside a text as a position in the file.
-
-        Exact for a text on one line and for a literal block (`|`); a text folded over lines gives its start.
-        """
-        line, column = at
+        """A position inside a text as a position in the file."""
         span = self._values.get(place)
-        if span is None or line < 1 or column < 1:
+        text: Any = self.value
+        try:
+            for part in place:
+                text = text[part]
+        except (KeyError, IndexError, TypeError):
+            text = None
+        if span is None or not isinstance(text, str) or min(at) < 1:
             return self.where(place)
-        if span.style == "|" and span.line < len(self._lines):
-            below = self._lines[span.line :]
-            first = next((text for text in below if text.strip()), "")
-            return span.line + line, len(first) - len(first.lstrip(" ")) + column
-        if span.one_line and line == 1:
-            return span.line, span.column + column - (0 if span.style in ("'", '"') else 1)
-        return span.line, span.column
+        before = text.split("\n")[: at[0] - 1]
+        offset = sum(len(line) + 1 for line in before) + at[1] - 1
+        return place_in_source(self._lines, (span.line, span.column), span.style, text, offset)
+
+    def quoted(self, place: Sequence[str | int]) -> str | None:
+        """The help line for what should be one text: its key with all of it in quotes."""
+        line, column = self.where(place)
+        return written_at(self._lines, line, column) if self.repeats else None
 
 
 def display_name(path: Path) -> str:
@@ -144,12 +168,12 @@ def display_name(path: Path) -> str:
         return str(path)
 
 
-def read_document(path: Path, *, absent: str | None = None) -> Document:
+def read_document(path: Path, *, absent: str | None = None, repeats: bool = False) -> Document:
     """Read a YAML file strictly. Never raises for what the file says: see `Document.findings`.
 
-    `absent` is the help line for a file that cannot be read.
+    `absent` is the help line for a file that cannot be read; `repeats` as in `Document`.
     """
-    document = Document(display_name(path))
+    document = Document(display_name(path), repeats=repeats)
     try:
         with path.open("rb") as stream:
             raw = stream.read(DOCUMENT_BYTES + 1)
@@ -169,15 +193,30 @@ def read_document(path: Path, *, absent: str | None = None) -> Document:
     try:
         document.value = _Composer(document, text).compose()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        document._add(
-            (mark.line + 1, mark.column + 1) if mark else (1, 1),
-            f"not YAML: {error.problem or error.context}",
-            "text that starts with a quote or holds `: ` or ` #` goes into single quotes as a whole",
-        )
+        _add_syntax_error(document, error)
     except yaml.YAMLError as error:
         document._add((1, 1), f"not YAML: {str(error).splitlines()[0].lower()}", None)
     return document
+
+
+def _add_syntax_error(document: Document, error: yaml.MarkedYAMLError) -> None:
+    mark = error.problem_mark or error.context_mark
+    if mark is None or isinstance(error, _TooDeep):
+        at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        document._add(at, f"not YAML: {error.problem or error.context}", None)
+        return
+    opened = error.context_mark
+    found = mistake(
+        document._lines,
+        (mark.line + 1, mark.column + 1),
+        (opened.line + 1, opened.column + 1) if opened else None,
+        str(error.problem or error.context),
+    )
+    advice = found.help if document.repeats or not found.repeats else "put the whole text in single quotes"
+    document._add((found.line, found.column), found.message, advice)
+
+
+_WRITE_OUT = "write the value out"
 
 
 class _TooDeep(yaml.MarkedYAMLError):
@@ -189,6 +228,7 @@ class _Composer:
 
     def __init__(self, document: Document, text: str) -> None:
         self.document = document
+        self.anchors: set[str] = set()
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=_Loader))
 
     def compose(self) -> Any:
@@ -208,23 +248,35 @@ class _Composer:
 
     def _node(self, event: Any, place: Place) -> Any:
         mark = event.start_mark
-        style = event.style if isinstance(event, yaml.ScalarEvent) else None
-        one_line = mark.line == event.end_mark.line
-        self.document._values[place] = _Span(mark.line + 1, mark.column + 1, style, one_line)
+        scalar = isinstance(event, yaml.ScalarEvent)
+        flow = bool(getattr(event, "flow_style", False))
+        self.document._values[place] = _Span(mark.line + 1, mark.column + 1, event.style if scalar else None, flow)
         if len(place) > DEPTH_LEVELS:
             raise _TooDeep(problem=f"nested deeper than {DEPTH_LEVELS} levels", problem_mark=mark)
         if isinstance(event, yaml.AliasEvent):
-            self._refuse(event, place, f"aliases are not read: `*{event.anchor}`", "write the value out")
+            advice = _WRITE_OUT if event.anchor in self.anchors else self._as_text(event, _WRITE_OUT)
+            self._refuse(event, place, f"aliases are not read: `*{event.anchor}`", advice)
             return None
         if event.anchor is not None:
-            self._refuse(event, place, f"anchors are not read: `&{event.anchor}`", "write the value out")
+            self.anchors.add(event.anchor)
+            advice = self._as_text(event, _WRITE_OUT) if scalar else _WRITE_OUT
+            self._refuse(event, place, f"anchors are not read: `&{event.anchor}`", advice)
         if event.tag is not None:
-            self._refuse(event, place, f"tags are not read: `{event.tag}`", "leave the tag out; quotes make a text")
+            advice = "leave the tag out; quotes make a text"
+            if not event.tag.startswith("tag:"):
+                advice = self._as_text(event, advice)
+            self._refuse(event, place, f"tags are not read: `{event.tag}`", advice)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(place)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(place)
         return self._scalar(event, place) if event.implicit[0] and not event.style else event.value
+
+    def _as_text(self, event: Any, otherwise: str) -> str:
+        """What to write where `*`, `&` or `!` was only the first character of a text."""
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        meant = written_at(self.document._lines, line, column) if self.document.repeats else None
+        return meant or otherwise
 
     def _sequence(self, place: Place) -> list[Any]:
         items: list[Any] = []
@@ -262,6 +314,8 @@ class _Composer:
 
     def _scalar(self, event: Any, place: Place) -> Any:
         text: str = event.value
+        if odd := odd_space(text):
+            self._refuse(event, place, f"an invisible character at the end of a text: {odd}", "delete it, or quote it")
         if text in _NOTHING:
             return None
         if text in _TRUTH:
@@ -276,6 +330,15 @@ class _Composer:
         if meaning := _older_meaning(text):
             message = f"ambiguous value `{text}`: YAML readers disagree whether it is {meaning[0]} or text"
             self._refuse(event, place, message, meaning[1])
+            self.document._ambiguous[place] = self.document.findings[-1]
+        elif cut := comment_that_cuts(self.document._lines, event.end_mark.line + 1, event.end_mark.column + 1, text):
+            at = (event.end_mark.line + 1, cut)
+            message = "a comment cuts this text: ` #` starts one"
+            whole = written_at(self.document._lines, at[0], event.start_mark.column + 1, with_comment=True)
+            apart = "put a space after `#` where a comment is meant"
+            advice = f"{whole}; {apart}" if whole and self.document.repeats else f"put the text in quotes; {apart}"
+            self.document._add(at, message, advice)
+            self.document._refused.add(place)
         return text
 
 
@@ -293,7 +356,8 @@ def _older_meaning(text: str) -> tuple[str, str] | None:
     if kind == "timestamp":
         return "a date", quoted
     if kind in ("int", "float"):
-        return "a number in another notation", f"{quoted}, or the number in plain decimal digits"
+        numbers = " or ".join(f"`{number}`" for number in numbers_meant(text))
+        return "a number in another notation", f"{quoted}, {numbers or 'plain decimal digits'} for the number"
     return "a command of its own", quoted
 
 
@@ -323,14 +387,18 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
     noun: ClassVar[str] = "this mapping"
+    example: ClassVar[str] = ""
+    """How it is written, for who writes a text or a number in its place."""
+    mistaken: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys that people write and that are not there: the one they mean, or a sentence that says where it stands."""
 
 
 Model = TypeVar("Model", bound=Strict)
 
 
-def refuse(message: str, advice: str | None = None) -> PydanticCustomError:
-    """The error for a field validator to raise, in our own words."""
-    return refuse_all([Problem(message, advice)])
+def refuse(message: str, advice: str | None = None, *below: str) -> PydanticCustomError:
+    """The error for a validator to raise, in our own words; `below`: the key of a mapping that it is about."""
+    return refuse_all([Problem(message, advice, below=below)])
 
 
 def refuse_all(problems: Sequence[Problem]) -> PydanticCustomError:
@@ -361,8 +429,8 @@ def _add_detail(document: Document, model: type[Strict], base: Place, detail: Er
     kind, given = detail["type"], detail["input"]
     above = _model_at(model, inner[:-1])
     if kind == "extra_forbidden":
-        key, keys = str(place[-1]), _keys_of(above)
-        document.find_key(place, f"unknown key `{key}` in {above.noun}", one_of(key, keys, "its keys"))
+        key = str(place[-1])
+        document.find_key(place, f"unknown key `{key}` in {above.noun}", _key_meant(document, above, place))
     elif kind == "missing":
         message = f"missing key `{place[-1]}` in {above.noun}"
         document.find(place[:-1], message, f"{above.noun} needs {_needed_by(above)}")
@@ -371,12 +439,70 @@ def _add_detail(document: Document, model: type[Strict], base: Place, detail: Er
             document.find_problem(place, problem)
     elif kind == "literal_error" and isinstance(given, str):
         words = re.findall(r"'([^']*)'", str(detail["ctx"]["expected"]))
-        document.find(place, f"unknown {_label(place)} `{given}`", one_of(given, words, f"{_label(place)}s"))
+        document.forget_ambiguity(place)
+        document.find(place, *_word_meant(_label(place), given, words))
     else:
         wanted = _WANTED.get(kind)
         message = f"must be {wanted}, not {_kind_of(given)}" if wanted else detail["msg"].lower()
-        advice = "put it in quotes" if kind == "string_type" and isinstance(given, int | float) else None
+        example = _model_at(model, inner).example if kind == "model_type" else ""
+        advice = f"write `{example}`" if example else _cure(document, place, kind, given)
         document.find(place, f"`{_label(place)}` {message}" if place else message, advice)
+
+
+def _word_meant(label: str, given: str, words: Sequence[str]) -> tuple[str, str]:
+    """What to say of a word that is none of those that may stand there."""
+    name = label.partition("[")[0]
+    what, where = (name, "") if name == label and not name.startswith("over") else ("word", f" in `{name}`")
+    other = _WORDS_ELSEWHERE.get(given.lower())
+    if other in words:
+        everything = ", ".join(f"`{word}`" for word in words)
+        return f"unknown {what} `{given}`{where}", f"did you mean `{other}`? {what}s are {everything}"
+    return f"unknown {what} `{given}`{where}", one_of(given, words, f"{what}s")
+
+
+_WORDS_ELSEWHERE = {
+    **dict.fromkeys(("ask", "approve", "approval", "review", "confirm", "escalate", "require_approval"), "hold"),
+    **dict.fromkeys(("block", "reject", "refuse", "forbid", "never"), "deny"),
+    **dict.fromkeys(("permit", "accept", "run", "pass", "always"), "allow"),
+}
+"""What other policy languages call the effects of this one."""
+
+
+def _key_meant(document: Document, model: type[Strict], place: Place) -> str:
+    """The help line for a key that there is not."""
+    key, keys = str(place[-1]), _keys_of(model)
+    if not re.match(r"[A-Za-z_][\w -]*\Z", key):
+        line, column = document.where_key(place)
+        whole = written_at(document._lines, line, max(1, column - 2)) if document.repeats else None
+        return f"a comma ends a text without quotes: {whole or 'put the whole text in quotes'}"
+    other = model.mistaken.get(key.lower().replace("-", "_"))
+    if other is not None and other not in keys:
+        return other
+    if other is None:
+        return one_of(key, keys, "its keys")
+    return f"did you mean `{other}`? its keys are {', '.join(f'`{each}`' for each in keys)}"
+
+
+def _cure(document: Document, place: Place, kind: str, given: object) -> str | None:
+    """What to write where a value of another type stands and its notation is the reason."""
+    span = document._values.get(place)
+    if kind == "string_type":
+        if isinstance(given, int | float):
+            return "put it in quotes"
+        if isinstance(given, dict | list) and span is not None and span.flow:
+            return document.quoted(place)
+    if isinstance(given, str):
+        if kind in ("int_type", "float_type") and _DECIMAL_INTEGER.match(given):
+            return "write the number without quotes"
+        if kind == "bool_type" and given in _TRUTH:
+            return f"write `{str(_TRUTH[given]).lower()}` without quotes"
+        if kind == "list_type":
+            return f"write a list: `{place[-1]}: [{given}]`" if document.repeats and place else "write `[…]` around it"
+    if kind == "list_type" and isinstance(given, dict):
+        return "start each entry with `- `"
+    if kind == "list_type" and given is None:
+        return "leave the key out, or write `[]`"
+    return None
 
 
 _WANTED = {

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
-from hitl_mcp.policy.conditions import Broken, Condition, ConditionRefused, Facts
+from hitl_mcp.limits import CONDITION_CHARACTERS
+from hitl_mcp.policy.conditions import (
+    ABSENT,
+    Broken,
+    Condition,
+    ConditionRefused,
+    Expression,
+    Facts,
+    ResultCondition,
+)
 from hitl_mcp.policy.subject import declared_names, misfits
 from tests.policy.written import CLOSED, subject_of
 
@@ -79,7 +91,7 @@ def test_a_condition_says_true_or_false(text: str, expected: bool) -> None:
         ("args.text", "it gives `string`, not true or false"),
         ("args.to", "it gives `list<dyn>`, not true or false"),
         ("args.none", "it gives `null`, not true or false"),
-        ('args.text.matches("(")', "invalid regular expression: missing ): ("),
+        ('args.name.matches(args.text + "(")', "invalid regular expression: missing ): 501("),
         ("int(args.name) > 1", "cannot convert string to int"),
         ("args[tool] == 1", "there is no `bank__pay`"),
         ("args.big * args.big > 0", "integer overflow"),
@@ -239,3 +251,64 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(ConditionRefused) as refused:
         Condition(text)
     assert refused.value.problems
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(
+    some.recursive(
+        some.none()
+        | some.booleans()
+        | some.integers(-(2**53), 2**53)
+        | some.floats(allow_nan=False)
+        | some.text("aé🙂"),
+        lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text("ab"), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_an_argument_is_read_alike_with_and_without_evaluating(value: Any) -> None:
+    """`args.x` alone is taken from the call; in parentheses it is evaluated."""
+    facts = Facts(subject_of(arguments={"x": value}))
+    read, evaluated = Expression("args.x").value(facts), Expression("(args.x)").value(facts)
+    assert json.dumps(read, sort_keys=True) == json.dumps(evaluated, sort_keys=True)
+
+
+def test_an_argument_that_is_not_there_is_absent_only_where_the_tool_lacks_it() -> None:
+    """Also where nothing would have to be evaluated."""
+    schema = {"type": "object", "properties": {"y": {}}}
+    assert Expression("args.x").value(Facts(subject_of(arguments={"y": 1}, schema=schema))) is ABSENT
+    assert isinstance(Expression("args.y").value(Facts(subject_of(arguments={}, schema=schema))), Broken)
+    wrong = {"type": "object", "properties": {"y": {"type": "number"}}}
+    assert isinstance(Expression("args.y").value(Facts(subject_of(arguments={"y": "1"}, schema=wrong))), Broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        ("{'a': args.x}", "`map`"),
+        ("args.x > 1 ? 1 : 2", "a number"),
+        ("tool + 'x'", "a text"),
+        ("now", "a time"),
+        ("[args.x]", "a list"),
+    ],
+)
+def test_a_condition_gives_true_or_false(text: str, gives: str) -> None:
+    """Anything else is named, in plain words where there are some."""
+    with pytest.raises(ConditionRefused) as refused:
+        Condition(text)
+    assert str(refused.value).split("; ")[-1] == f"a condition must give true or false, not {gives}"
+
+
+def test_a_condition_about_a_result_sees_the_result_and_the_call() -> None:
+    """Both, and an error where the result has not what it asks for."""
+    condition = ResultCondition("result.found == args.x")
+    for x, said in ((1, True), (2, False)):
+        assert condition.test(Facts(subject_of(arguments={"x": x}), {"found": 1})) is said
+    assert condition.test(Facts(subject_of(arguments={"x": 1}), {})) == Broken("there is no `found`")
+
+
+def test_the_longest_condition_is_one() -> None:
+    """4,000 characters, and not one more."""
+    text = f'args.x == "{"x" * (CONDITION_CHARACTERS - 12)}"'
+    assert Condition(text).text == text
+    with pytest.raises(ConditionRefused, match=f"longer than {CONDITION_CHARACTERS} characters"):
+        Condition(text + " ")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hitl_mcp.calls import Effect, Requirement
+from hitl_mcp.config import PolicySource
 from hitl_mcp.errors import PolicyError
 from hitl_mcp.people import People, Reviewer
 from hitl_mcp.policy import Policy, load_policy
@@ -16,10 +17,14 @@ from tests.policy.written import TWO_PEOPLE, policy_of, unmarked
 RULE = "id: a, tool: up__t, reason: r"
 HOLD = f"{RULE}, effect: hold"
 RULE_KEYS = (
-    "its keys are `id`, `tool`, `effect`, `reason`, `when`, `unless`, `roles`, `quorum`, `expires`, `run_within`"
+    "its keys are `id`, `tool`, `effect`, `reason`, `when`, `unless`, `roles`, `quorum`, `expires`, `run_within`, "
+    "`undo`, `assurance`, `separate`, `surfaces`, `require_reason`, `record`, `shadow`, `preview`, `probe`"
 )
-SIGNAL_KEYS = "its keys are `id`, `tool`, `points`, `reason`, `when`"
-FILE_KEYS = "its keys are `version`, `default`, `hold_defaults`, `bands`, `signals`, `rules`"
+SIGNAL_KEYS = (
+    "its keys are `id`, `tool`, `points`, `reason`, `when`, `unless`, `amount`, `count`, `novelty`, `velocity`, "
+    "`spend`, `taint`, `rejections`"
+)
+FILE_KEYS = "its keys are `version`, `default`, `hold_defaults`, `bands`, `signals`, `rules`, `budgets`, `cases`"
 VARIABLES = "names are `args`, `tool`, `upstream.name`, `upstream.labels`, `agent`, `now`"
 DURATIONS = "write a number and a unit: `90s`, `30m`, `24h`, `7d`"
 
@@ -34,20 +39,16 @@ REFUSED = [
         "default: «hodl",
         "unknown default `hodl`\n  help: did you mean `hold`? defaults are `hold`, `deny`",
     ),
-    ("rules: «{}", "`rules` must be a list, not a mapping"),
+    ("rules: «{}", "`rules` must be a list, not a mapping\n  help: start each entry with `- `"),
     ("rules: [«x]", "`rules[0]` must be a mapping (`key: value`), not text"),
     ("«rulez: []", f"unknown key `rulez` in a policy file\n  help: did you mean `rules`? {FILE_KEYS}"),
-    # Keys of later versions are unknown, never ignored.
-    ("«budgets: []", f"unknown key `budgets` in a policy file\n  help: {FILE_KEYS}"),
-    ("«cases: []", f"unknown key `cases` in a policy file\n  help: {FILE_KEYS}"),
+    # A key that is not known is never ignored.
+    ("«grants: []", f"unknown key `grants` in a policy file\n  help: {FILE_KEYS}"),
     (
-        "signals: [{id: s, tool: up__t, points: 5, reason: r, «amount: {of: args.x}}]",
-        f"unknown key `amount` in a signal\n  help: {SIGNAL_KEYS}",
+        "signals: [{id: s, tool: up__t, points: 5, reason: r, «colour: red}]",
+        f"unknown key `colour` in a signal\n  help: {SIGNAL_KEYS}",
     ),
-    (
-        f"rules: [{{{HOLD}, «preview: x}}]",
-        f"unknown key `preview` in a rule\n  help: {RULE_KEYS}",
-    ),
+    (f"rules: [{{{HOLD}, «priority: 1}}]", f"unknown key `priority` in a rule\n  help: {RULE_KEYS}"),
     # Rules
     (
         f"rules: [{{{RULE}, effect: «alow}}]",
@@ -98,7 +99,10 @@ REFUSED = [
     ),
     (f"rules: [{{{HOLD}, expires: «24}}]", f"not a duration: `24`\n  help: {DURATIONS}"),
     (f"rules: [{{{HOLD}, run_within: «0h}}]", f"not a duration: `0h`\n  help: {DURATIONS}"),
-    (f"rules: [{{{HOLD}, expires: «1w}}]", f"not a duration: `1w`\n  help: {DURATIONS}"),
+    (
+        f"rules: [{{{HOLD}, expires: «1w}}]",
+        "not a duration: `1w`\n  help: write `7d`; a duration is a number and a unit: `90s`, `30m`, `24h`, `7d`",
+    ),
     (
         f"rules: [{{{HOLD}, expires: «366d}}]",
         "too long: `366d`\n  help: nothing waits longer than `365d`",
@@ -123,7 +127,10 @@ REFUSED = [
         f"rules: [{{{RULE}, effect: allow, when: «''}}]",
         "a condition must be text\n  help: write a CEL expression, or leave the key out",
     ),
-    (f"rules: [{{{HOLD}, roles: «}}]", "`roles` must be a list, not nothing"),
+    (
+        f"rules: [{{{HOLD}, roles: «}}]",
+        "`roles` must be a list, not nothing\n  help: leave the key out, or write `[]`",
+    ),
     # Signals
     (
         "signals: [{id: s, tool: up__t, points: «101, reason: r}]",
@@ -194,25 +201,28 @@ REFUSED = [
     # Conditions
     (
         f"rules: [{{{HOLD}, when: «foo == 1}}]",
-        f"unknown name `foo` in a condition\n  help: {VARIABLES}",
+        f"unknown name `foo` in a condition\n  help: an argument is `args.foo`; {VARIABLES}",
     ),
     (
         f"rules: [{{{HOLD}, when: '«upstream.nmae == tool'}}]",
         f"unknown name `upstream.nmae` in a condition\n  help: did you mean `upstream.name`? {VARIABLES}",
     ),
     (
-        f"rules: [{{{HOLD}, unless: 'true || «number(args.x) > 1'}}]",
-        "unknown function `number` in a condition",
+        f"rules: [{{{HOLD}, unless: 'args.y || «numbr(args.x) > 1'}}]",
+        "unknown function `numbr` in a condition\n  help: did you mean `number`? write `number(args.amount)`",
     ),
     (
         f"rules: [{{{HOLD}, when: tool «> 1}}]",
-        "`>` does not take (string, int) in a condition",
+        "`>` does not take (string, int) in a condition\n  help: write the text in quotes, the number without",
     ),
     (
         f"rules: [{{{HOLD}, when: args.x >«}}]",
         "not a condition: it ends too early",
     ),
-    (f"rules: [{{{HOLD}, when: «1 + 1}}]", "a condition must give true or false, not `int`"),
+    (
+        f"rules: [{{{HOLD}, when: «1 + 1}}]",
+        "a condition must give true or false, not a number\n  help: compare it: `… == …`, `… > …`",
+    ),
     (
         f"rules: [{{{HOLD}, when: «'args.to.all(args, args == 1)'}}]",
         "`args` cannot also be the name of a macro's own variable",
@@ -228,7 +238,8 @@ REFUSED = [
     (
         f"rules:\n  - {{{HOLD}}}\n  - id: b\n    tool: up__t\n    effect: deny\n    reason: r\n"
         "    when: |\n      args.x == 1\n      && («foo || 1 «+ tool)\n",
-        f"unknown name `foo` in a condition\n  help: {VARIABLES}\n`+` does not take (int, string) in a condition",
+        f"unknown name `foo` in a condition\n  help: an argument is `args.foo`; {VARIABLES}\n"
+        "`+` does not take (int, string) in a condition",
     ),
 ]
 
@@ -243,7 +254,7 @@ def refusal(texts: dict[str, str], people: People = TWO_PEOPLE) -> str:
     for name, text in texts.items():
         Path(name).write_text(text, encoding="utf-8")
     with pytest.raises(PolicyError) as refused:
-        load_policy([Path(name) for name in texts], people)
+        load_policy([PolicySource(Path(name)) for name in texts], people)
     return str(refused.value)
 
 
@@ -265,7 +276,10 @@ def test_a_wrong_policy_is_refused_with_place_and_meaning(text: str, message: st
             "policy.yaml:1:1: missing key `version` in a policy file\n  help: a policy file needs `version`",
         ),
         ("version: 2\n", "policy.yaml:1:10: unknown version `2`\n  help: this hitl-mcp reads `version: 1`"),
-        ('version: "1"\n', "policy.yaml:1:10: `version` must be a whole number, not text"),
+        (
+            'version: "1"\n',
+            "policy.yaml:1:10: `version` must be a whole number, not text\n  help: write the number without quotes",
+        ),
         ("- a\n", "policy.yaml:1:1: must be a mapping (`key: value`), not a list"),
     ],
 )
@@ -285,13 +299,13 @@ def test_everything_wrong_in_all_files_is_told_at_once() -> None:
         }
     )
     places = [line.split(": ")[0] for line in message.splitlines() if not line.startswith("  help")]
-    assert places == ["a.yaml:2:1", "a.yaml:4:32", "a.yaml:4:46", "a.yaml:5:55", "b.yaml:3:1", "c.yaml:3:57"]
+    assert places == ["a.yaml:2:1", "a.yaml:4:32", "a.yaml:4:46", "a.yaml:5:55", "b.yaml:2:8", "c.yaml:3:57"]
 
 
 def test_a_file_that_is_not_there_is_refused() -> None:
     """A path that leads nowhere is a finding like any other."""
     with pytest.raises(PolicyError) as refused:
-        load_policy([Path("none.yaml")], TWO_PEOPLE)
+        load_policy([PolicySource(Path("none.yaml"))], TWO_PEOPLE)
     assert str(refused.value) == "none.yaml:1:1: cannot be read: no such file or directory"
 
 
@@ -317,7 +331,7 @@ def test_without_reviewers_every_role_can_be_asked_for() -> None:
 def loaded(texts: dict[str, str], people: People = TWO_PEOPLE) -> Policy:
     for name, text in texts.items():
         Path(name).write_text(text, encoding="utf-8")
-    return load_policy([Path(name) for name in texts], people)
+    return load_policy([PolicySource(Path(name)) for name in texts], people)
 
 
 def test_several_files_are_one_policy() -> None:
