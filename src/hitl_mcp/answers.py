@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hitl_mcp.calls import CallRecord, Status, Verdict
 from hitl_mcp.clock import for_people
+from hitl_mcp.policy.explanation import explained
 
 Retry = Literal["repeat_same", "ask_user", "never"]
 
@@ -136,7 +137,8 @@ def _stored_result(record: CallRecord) -> dict[str, Any] | None:
 
 
 def _why(record: CallRecord) -> str:
-    return f" Why: {'; '.join(record.decision.reasons)}." if record.decision.reasons else ""
+    why = explained(record.decision).in_a_line
+    return f" Why: {why}." if why else ""
 
 
 def _held(record: CallRecord) -> Told:

@@ -8,8 +8,28 @@ from typing import Any
 
 import pytest
 
-from hitl_mcp.calls import Outcome, Status, Verdict, VerdictKind
-from hitl_mcp.render import fits_terminal, shown, summary, terminal_obstacle, terminal_text
+from hitl_mcp.answers import call_answer
+from hitl_mcp.calls import (
+    CallRecord,
+    Effect,
+    HistoryUsed,
+    Outcome,
+    Preview,
+    ReadingCall,
+    RuleMatch,
+    Status,
+    Verdict,
+    VerdictKind,
+)
+from hitl_mcp.render import (
+    decision_shown,
+    explanation_text,
+    fits_terminal,
+    shown,
+    summary,
+    terminal_obstacle,
+    terminal_text,
+)
 from tests.render.records import PAYMENT, PEOPLE, record_with
 
 
@@ -156,3 +176,74 @@ def test_a_terminal_that_cannot_show_it_whole_is_told_so(
 def test_an_ordinary_call_fits_a_terminal() -> None:
     """Nothing stands in the way of approving it there."""
     assert fits_terminal(shown(record_with({"amount": 5000, "to": "bob@example.com"}), PEOPLE))
+
+
+def test_a_decision_is_explained_alike_on_page_terminal_and_to_agents() -> None:
+    """The sentence, the points, what was only tried out and what history said: from one place, in each look."""
+    decision = replace(
+        PAYMENT,
+        reasons=("money leaves the company", "a score of 70 points means hold: it is in the band from 40"),
+        shadows=(RuleMatch("later", Effect.DENY, "too much\u202e"),),
+        history=(HistoryUsed("daily", "taken", 12_500_000),),
+    )
+    record = record_with({}, decision=decision)
+    data = shown(record, PEOPLE)
+    explanation = data["explanation"]
+    assert read(explanation["sentence"]) == "Held: money leaves the company"
+    assert [read(one) for one in explanation["also"]] == ["a score of 70 points means hold: it is in the band from 40"]
+    assert "U+202E" in read(explanation["shadows"][0])
+    assert [read(one) for one in explanation["told"]] == ["`daily`: 12.5 before this call"]
+    rows = [row.strip() for row in terminal_text(data, 120).splitlines()]
+    assert rows[rows.index("Why people are asked") :][1:8] == [
+        "Held: money leaves the company",
+        "also: a score of 70 points means hold: it is in the band from 40",
+        "45 irreversible: a payment cannot be undone",
+        "25 amount: 5000 EUR is paid out",
+        "70 of 100 points",
+        "tried out: rule `later` would say deny: too much⟦U+202E RIGHT-TO-LEFT OVERRIDE⟧",
+        "known before: `daily`: 12.5 before this call",
+    ]
+    agents = call_answer(record, repeat=False, review_url=None)["structuredContent"]["message"]
+    assert (
+        "Why: money leaves the company; a score of 70 points means hold: it is in the band from 40. Risk 45 + 25 = 70 "
+        "of 100 points: +45: a payment cannot be undone (signal `irreversible`); +25: 5000 EUR is paid out (signal "
+        "`amount`)." in agents
+    )
+    assert "too much" not in agents and "12.5" not in agents
+    assert explanation_text(decision_shown(decision), 120) in terminal_text(data, 120)
+
+
+def previewed(asked: ReadingCall) -> CallRecord:
+    """A call whose rule asks for this preview."""
+    return record_with({}, decision=replace(PAYMENT, previews=(asked,)))
+
+
+@pytest.mark.parametrize(
+    ("result", "lines"),
+    [
+        ('{"content":[{"type":"text","text":"3 rows\\nwill go"}],"isError":false}', ["3 rows↵", "will go"]),
+        ('{"content":[{"type":"text","text":"a\\u202eb"}]}', ["a⟦U+202E RIGHT-TO-LEFT OVERRIDE⟧b"]),
+        ('{"content":[{"type":"text","text":"x"}],"structuredContent":{"rows":3}}', None),
+        ('{"content":[{"type":"text","text":"x","annotations":{"a":1}}]}', None),
+        ('{"content":[{"type":"image","data":"aGk=","mimeType":"image/png"}]}', None),
+        ('{"content":[]}', None),
+    ],
+)
+def test_a_preview_reads_as_text_only_where_it_is_nothing_else(result: str, lines: list[str] | None) -> None:
+    """Whatever else the upstream answered is shown as the JSON it is; nothing of it is left out."""
+    asked = ReadingCall("pay", "bank__quote", '{"a":1}')
+    preview = Preview("pay", "bank__quote", "2026-11-22T12:00:00.000000Z", "c_x", result)
+    (card,) = shown(replace(previewed(asked), previews=(preview,)), PEOPLE)["previews"]
+    texts = ["".join(segment["text"] for segment in line["segments"]) for line in card["result"]]
+    assert texts == lines if lines is not None else texts[0] == "{"
+
+
+def test_a_preview_that_is_not_there_says_why() -> None:
+    """Until it is there, it is being asked for; a failure is told in the place of its result."""
+    asked = ReadingCall("pay", "bank__quote", error="there is no `to`")
+    record = previewed(asked)
+    assert shown(record, PEOPLE)["previews"][0]["waiting"]
+    failed = Preview("pay", "bank__quote", "2026-11-22T12:00:00.000000Z", problem="no answer within 5 s")
+    (card,) = shown(replace(record, previews=(failed,)), PEOPLE)["previews"]
+    assert (card["waiting"], card["result"], card["arguments"]) == (False, None, None)
+    assert card["problem"][0]["segments"][0]["text"] == "no answer within 5 s"

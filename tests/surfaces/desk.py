@@ -25,7 +25,7 @@ from hitl_mcp.store import SqliteStore, open_sqlite
 from hitl_mcp.surfaces.api import ApiParts, control_routes, page_routes
 from hitl_mcp.surfaces.doors import guarded
 from hitl_mcp.surfaces.web import web_routes
-from tests.samples import held, tool_call
+from tests.samples import admit, held, tool_call
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates takes longer than most tests
 AGENT_KEY = "the-key-of-an-agent"
@@ -53,6 +53,10 @@ PAYMENT = held(
 )
 
 
+NOON = "2026-11-22T12:00:00.000000Z"
+"""Since when the policy is in force."""
+
+
 @dataclass
 class Desk:
     """The running thing, and what a test does at it."""
@@ -63,6 +67,7 @@ class Desk:
     control: httpx2.AsyncClient
     stopped: list[str] = field(default_factory=list)
     upstreams: list[dict[str, str]] = field(default_factory=list)
+    policy_problem: dict[str, str] | None = None
 
     @property
     def url(self) -> str:
@@ -73,7 +78,7 @@ class Desk:
     ) -> CallRecord:
         """Put a call before the reviewers: a mail, unless `changes` say otherwise."""
         call = tool_call(arguments_json=canonical_text(arguments), **changes)
-        return (await self.store.admit(call, Asked("conversation-1", claim), decision or held())).record
+        return (await admit(self.store, call, Asked("conversation-1", claim), decision or held())).record
 
     async def hold_payment(self, arguments: Any, claim: str = "", **changes: Any) -> CallRecord:
         """Put a payment before the reviewers; it needs two of finance."""
@@ -128,7 +133,12 @@ async def open_desk(
             store=store,
             review=Review(store, PEOPLE, clock),
             people=PEOPLE,
-            status=lambda: {"upstreams": desk.upstreams, "paused": _pause(store), "store": {"broken": store.broken}},
+            status=lambda: {
+                "upstreams": desk.upstreams,
+                "paused": _pause(store),
+                "store": {"broken": store.broken},
+                "policy": {"version": "sha256:0", "since": NOON, "problem": desk.policy_problem},
+            },
             stop=lambda: desk.stopped.append("stop"),
             clock=clock,
             public_url=public_url or f"http://127.0.0.1:{port}",

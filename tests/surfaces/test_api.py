@@ -14,11 +14,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from hitl_mcp.calls import CallRecord, Outcome, Status
+from hitl_mcp.calls import CallRecord, Effect, HistoryUsed, Outcome, RuleMatch, Status
 from hitl_mcp.errors import StoreError
 from hitl_mcp.surfaces.api import control_routes, page_routes
 from hitl_mcp.surfaces.api.openapi import CONTROL_ONLY, TCP_ONLY, description
 from tests.clocks import HandClock
+from tests.samples import claim, held
 from tests.surfaces.desk import Desk, open_desk
 
 
@@ -41,7 +42,8 @@ async def test_a_call_has_exactly_the_documented_fields(desk: Desk) -> None:
     assert set(call) == set(description()["components"]["schemas"]["Call"]["properties"])
     assert call["arguments_json"] == '{"amount":9007199254740991,"to":"Müller"}' == record.call.arguments_json
     assert (call["status"], call["score"], call["decision"], call["agent"]) == ("held", 70, "hold", "builder")
-    assert call["requirements"] == [{"id": "payments", "roles": ["finance"], "quorum": 2, "met": 0, "approved_by": []}]
+    asked = {"id": "payments", "roles": ["finance"], "quorum": 2, "assurance": "client", "not_by": [], "surfaces": []}
+    assert call["requirements"] == [{**asked, "met": 0, "approved_by": []}]
     assert [signal["points"] for signal in call["signals"]] == [45, 25]
     assert call["claim"] == "the user asked"
     assert [event["kind"] for event in call["events"]] == ["asked"]
@@ -308,13 +310,31 @@ async def test_the_result_of_a_call_is_given_with_the_call_alone(desk: Desk) -> 
     record = await desk.hold({"to": "a@example.com"})
     async with desk.signed_in("dana") as dana:
         await dana.post(f"/api/calls/{record.id}/verdict", json=approve(record))
-        await desk.store.claim(await desk.store.get(record.id))
+        await claim(desk.store, await desk.store.get(record.id))
         outcome = Outcome(Status.SUCCEEDED, True, "2026-11-22T12:00:00.000000Z", "", '{"content":[]}', "sha256:x", 14)
         await desk.store.settle(record.id, outcome, durable=True)
         call = (await dana.get(f"/api/calls/{record.id}")).json()
         brief = (await dana.get("/api/calls?brief=true")).json()["calls"][0]
     assert (call["status"], call["outcome"]["result_json"]) == ("succeeded", '{"content":[]}')
     assert "result_json" not in brief["outcome"] and brief["outcome"]["result_bytes"] == 14
+
+
+async def test_what_history_said_is_given_with_the_call_alone(desk: Desk) -> None:
+    """A decision can be explained from what the API gives; lists stay short. Tools are the operator's to see."""
+    told = (HistoryUsed("new", "known", ("sha256:1",)), HistoryUsed("daily", "taken", 5))
+    shadow = RuleMatch("later", Effect.DENY, "tried out")
+    record = await desk.hold({}, held(history=told, shadows=(shadow,)))
+    async with desk.signed_in("dana") as dana:
+        call = (await dana.get(f"/api/calls/{record.id}")).json()
+        listed = (await dana.get("/api/calls?brief=true")).json()["calls"][0]
+        assert (await dana.get("/api/tools")).status_code == 404
+    assert call["told"] == [
+        {"item": "new", "about": "known", "answer": ["sha256:1"]},
+        {"item": "daily", "about": "taken", "answer": 5},
+    ]
+    assert call["shadows"] == [{"id": "later", "effect": "deny", "reason": "tried out", "error": None}]
+    assert "told" not in listed
+    assert (await desk.control.get("/api/tools")).json() == {"tools": []}
 
 
 async def test_the_description_names_every_path_and_no_other(desk: Desk) -> None:

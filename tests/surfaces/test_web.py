@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 
 from hitl_mcp.calls import Outcome, Status, VerdictKind
 from tests.clocks import HandClock
-from tests.samples import held, verdict
+from tests.samples import claim, held, verdict
 from tests.surfaces.desk import Desk
 from tests.surfaces.seats import DESKTOP, HARD, PHONE, Seat, seat_at
 
@@ -154,7 +154,7 @@ async def test_unknown_outcomes_stand_out(desk: Desk, dana: Seat) -> None:
     """On the list, above it, and in the call: it may have happened, and nobody should ask again blindly."""
     record = await desk.hold({"to": "a@example.com"})
     await desk.store.add_verdict(record.id, verdict(record.digest))
-    await desk.store.claim(await desk.store.get(record.id))
+    await claim(desk.store, await desk.store.get(record.id))
     outcome = Outcome(Status.UNKNOWN, True, "2026-11-22T12:00:00.000000Z", "the connection was lost")
     await desk.store.settle(record.id, outcome, durable=True)
     await dana.sign_in("dana")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ import pytest
 from playwright.async_api import Browser, expect
 
 import hitl_mcp.surfaces.web as web
-from hitl_mcp.calls import Outcome, Status, VerdictKind
+from hitl_mcp.calls import (
+    Effect,
+    HistoryUsed,
+    Outcome,
+    Preview,
+    ReadingCall,
+    RuleMatch,
+    Status,
+    VerdictKind,
+)
 from tests.clocks import HandClock
-from tests.samples import verdict
-from tests.surfaces.desk import Desk, open_desk
+from tests.samples import claim, verdict
+from tests.surfaces.desk import PAYMENT, Desk, open_desk
 from tests.surfaces.seats import DESKTOP, HARD, PHONE, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
@@ -32,7 +42,7 @@ async def a_full_desk(desk: Desk) -> dict[str, str]:
         reason = "Send it to the team list instead." if kind is VerdictKind.REJECT else ""
         await desk.store.add_verdict(record.id, verdict(record.digest, kind, "lee", reason=reason))
         if kind is VerdictKind.APPROVE:
-            await desk.store.claim(await desk.store.get(record.id))
+            await claim(desk.store, await desk.store.get(record.id))
             done: Any = Status.UNKNOWN if number == 1 else Status.SUCCEEDED
             detail = "the connection to the upstream was lost" if number == 1 else ""
             result = None if number == 1 else '{"content":[{"text":"sent","type":"text"}],"isError":false}'
@@ -41,7 +51,7 @@ async def a_full_desk(desk: Desk) -> dict[str, str]:
     hard = await desk.hold({name: HARD[name] for name in ("bidi", "blob", "number", "text")}, claim="routine")
     body = "Hi all,\n\nthe notes are attached.\n\n- budget\n- dates\n"
     await desk.hold({"to": ["team@example.com"], "subject": "Notes", "body": body})
-    payment = await desk.hold_payment(
+    payment = await desk.hold(
         {
             "amount": 5000,
             "currency": "EUR",
@@ -49,8 +59,20 @@ async def a_full_desk(desk: Desk) -> dict[str, str]:
             "reference": "Invoice 2026-1142",
             "to": "Müller GmbH <rechnung@m\u0443eller.example>",
         },
+        replace(
+            PAYMENT,
+            previews=(ReadingCall("payments", "payments__quote", '{"amount":5000}'),),
+            shadows=(RuleMatch("new-suppliers", Effect.DENY, "suppliers are entered by people first"),),
+            history=(HistoryUsed("first-time", "known", ()), HistoryUsed("daily", "taken", 120_500_000)),
+        ),
         claim="Dana asked me to pay the invoice from Müller GmbH before noon.",
+        upstream="payments",
+        tool="pay",
+        name="payments__pay",
     )
+    quote = '{"content":[{"text":"5,000.00 EUR and 3.50 EUR of fees leave the account `main`.","type":"text"}]}'
+    at = "2026-11-22T12:00:01.000000Z"
+    await desk.store.keep_preview(payment.id, Preview("payments", "payments__quote", at, "c_quote", quote))
     approval = verdict(payment.digest, reviewer="lee", roles=("finance",), reason="I know this supplier.")
     await desk.store.add_verdict(payment.id, approval)
     return {"payment": payment.id, "hard": hard.id}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from hitl_mcp import __version__
-from hitl_mcp.cli import reviewing, serving, trying
+from hitl_mcp.cli import policy, reviewing, serving, trying
 from hitl_mcp.cli.client import NoGateway, Refused
 from hitl_mcp.errors import ConfigError, HitlError, PolicyError, StateDirectoryError, StoreError
 
@@ -21,7 +21,7 @@ def hitl_mcp() -> None:
     """An approval gate between AI agents and the tools that can do harm."""
 
 
-for command in (*serving.COMMANDS, *reviewing.COMMANDS, *trying.COMMANDS):
+for command in (*serving.COMMANDS, *reviewing.COMMANDS, *policy.COMMANDS, *trying.COMMANDS):
     hitl_mcp.add_command(command)
 
 

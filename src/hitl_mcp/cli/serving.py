@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def serve(config: str, verbose: bool) -> None:
         stream=sys.stderr,
     )
     os.umask(0o077)
-    anyio.run(app.serve, Path(config), _announce)
+    # Where there is one, an event loop in C: a call is mostly small reads, writes and wake-ups of the loop.
+    loop = {"use_uvloop": find_spec("uvloop") is not None}
+    anyio.run(app.serve, Path(config), _announce, backend_options=loop)
 
 
 def _announce(gateway: Any) -> None:
@@ -81,7 +84,8 @@ def status(config: str, as_json: bool) -> int:
         print_json(answer)
     else:
         _print_status(answer)
-    healthy = answer["store"]["broken"] is None and all(one["state"] != "down" for one in answer["upstreams"])
+    usable = answer["store"]["broken"] is None and answer["policy"]["problem"] is None
+    healthy = usable and all(one["state"] != "down" for one in answer["upstreams"])
     return 0 if healthy else 1
 
 
@@ -95,11 +99,17 @@ def _print_status(answer: dict[str, Any]) -> None:
         click.echo(f"  PAUSED by {answer['paused']['by']} since {answer['paused']['at']}: {answer['paused']['reason']}")
     if answer["store"]["broken"]:
         click.echo(f"  THE RECORD CANNOT BE WRITTEN: {answer['store']['broken']}")
+    if answer["policy"]["problem"]:
+        click.echo(f"  THE POLICY FILES CANNOT BE USED; in force is the policy of {answer['policy']['since']}:")
+        for line in answer["policy"]["problem"]["findings"].splitlines():
+            click.echo(f"    {line}")
     for upstream in answer["upstreams"]:
         count = f"{upstream['tools']} tools"
         click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
     for agent in answer["agents"]:
         click.echo(f"  agent {agent['name']}: {agent['problem']}")
+    for warning in answer["warnings"]:
+        click.echo(f"  {warning}")
 
 
 @click.command()

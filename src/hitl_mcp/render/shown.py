@@ -6,12 +6,14 @@ segments that went through `marks`; plain strings in here are our own words, ids
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hitl_mcp.calls import CallRecord, Requirement, Status, Verdict, VerdictKind, approvals_for
+from hitl_mcp.calls import CallRecord, Decision, ReadingCall, Requirement, Status, Verdict, VerdictKind, approvals_for
 from hitl_mcp.clock import for_people
 from hitl_mcp.people import People, Reviewer
+from hitl_mcp.policy.explanation import explained
 from hitl_mcp.render.marks import Kind, Segment, joined, marked
 from hitl_mcp.render.tree import Line, lines_of_json, lines_of_text, raw_segments, shows_all
 
@@ -40,8 +42,7 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Sh
         "arguments": _json_shown(record.call.arguments_json),
         "meta": None if record.call.meta_json == "{}" else _json_shown(record.call.meta_json),
         "claim": _text_shown(record.asked.claim) if record.asked.claim else None,
-        "score": _score_shown(record),
-        "rules": _rules_shown(record),
+        **decision_shown(record.decision),
         "requirements": [_requirement_shown(record, people, need) for need in record.decision.requirements],
         "verdicts": [_verdict_shown(verdict, record.digest) for verdict in record.verdicts],
         "created_at": record.created_at,
@@ -50,6 +51,7 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Sh
         "binding": _binding_shown(record),
         "digest": record.digest,
         "closed_reason": _text_shown(record.closed_reason) if record.closed_reason else None,
+        "previews": [_preview_shown(record, asked) for asked in record.decision.previews],
         "outcome": _outcome_shown(record),
         "history": _history_shown(record),
         "repeat_of": record.repeat_of,
@@ -77,6 +79,8 @@ def summary(record: CallRecord) -> Shown:
 
 def headline(record: CallRecord) -> str:
     """Where a call stands, in one sentence of ours."""
+    if record.status is Status.APPROVED and record.decision.undo_seconds:
+        return f"Approved; it starts at {for_people(record.starts_at)} unless someone rejects it before"
     if record.status is Status.REJECTED and record.rejection is not None:
         return f"Rejected by {plain_text(record.rejection.reviewer)}; it was not run"
     return _HEADLINES[record.status]
@@ -133,36 +137,33 @@ def _short(text: str) -> list[Shown]:
     return _segments(joined(marked(text, "plain")))
 
 
-def _score_shown(record: CallRecord) -> Shown:
-    signals = record.decision.signals
-    total = sum(signal.points for signal in signals)
+def decision_shown(decision: Decision) -> Shown:
+    """Why a decision is as it is: the explanation that everyone gets, as segments."""
+    explanation = explained(decision)
     return {
-        "score": record.decision.score,
-        "sum": total,
-        "capped": total > record.decision.score,
-        "band": record.decision.band,
-        "parts": [
-            {
-                "id": signal.id,
-                "points": signal.points,
-                "reason": _short(signal.reason),
-                "error": _short(signal.error) if signal.error else None,
-            }
-            for signal in sorted(signals, key=lambda signal: -signal.points)
-        ],
+        "explanation": {
+            "sentence": _short(explanation.sentence),
+            "also": [_short(reason) for reason in explanation.why[1:]],
+            "shadows": [_short(shadow) for shadow in explanation.shadows],
+            "told": [_short(told) for told in explanation.told],
+        },
+        "score": {
+            "score": explanation.score,
+            "sum": explanation.total,
+            "capped": explanation.total > explanation.score,
+            "addition": explanation.addition,
+            "band": decision.band,
+            "parts": [
+                {
+                    "id": signal.id,
+                    "points": signal.points,
+                    "reason": _short(signal.reason),
+                    "error": _short(signal.error) if signal.error else None,
+                }
+                for signal in explanation.points
+            ],
+        },
     }
-
-
-def _rules_shown(record: CallRecord) -> list[Shown]:
-    return [
-        {
-            "id": rule.id,
-            "effect": rule.effect,
-            "reason": _short(rule.reason),
-            "error": _short(rule.error) if rule.error else None,
-        }
-        for rule in record.decision.rules
-    ]
 
 
 def _count(record: CallRecord, need: Requirement) -> int:
@@ -176,7 +177,7 @@ def _requirement_shown(record: CallRecord, people: People, need: Requirement) ->
     noun = "approval" if need.quorum == 1 else "approvals"
     return {
         "id": need.id,
-        "text": f"{need.quorum} {noun} by {by}",
+        "text": f"{need.quorum} {noun} by {by}{_narrowed(need)}",
         "quorum": need.quorum,
         "met": len(names),
         "approved_by": list(names),
@@ -185,7 +186,17 @@ def _requirement_shown(record: CallRecord, people: People, need: Requirement) ->
     }
 
 
+def _narrowed(need: Requirement) -> str:
+    """What else a requirement asks of whoever approves."""
+    parts = [f"other than {plain_text(name)}" for name in need.barred]
+    parts += [f"signed in by {need.assurance} or better"] if need.assurance != "client" else []
+    parts += [f"through {' or '.join(need.surfaces)}"] if need.surfaces else []
+    return "".join(f", {part}" for part in parts)
+
+
 def _counts(reviewer: Reviewer, need: Requirement) -> bool:
+    if reviewer.name in need.barred:
+        return False
     return reviewer.every_role or not need.roles or not reviewer.roles.isdisjoint(need.roles)
 
 
@@ -216,7 +227,9 @@ def _standing(record: CallRecord, reviewer: Reviewer) -> Shown:
         why = "you approved it; it needs more people"
     elif needs and not any(_counts(reviewer, need) for need in needs):
         roles = sorted({role for need in needs for role in need.roles})
-        why = f"it needs a reviewer with the role {' or '.join(roles)}"
+        barred = any(reviewer.name in need.barred for need in needs)
+        why = f"it needs a reviewer with the role {' or '.join(roles)}" if roles else "it needs another reviewer"
+        why += ", and not one of the agent's own people" if barred else ""
     return {
         "reviewer": reviewer.name,
         "may_approve": not why,
@@ -251,6 +264,30 @@ def _outcome_shown(record: CallRecord) -> Shown | None:
         "result_bytes": outcome.result_bytes,
         "result_digest": outcome.result_digest,
     }
+
+
+def _preview_shown(record: CallRecord, asked: ReadingCall) -> Shown:
+    """What a reading call says that this call would do: the upstream's own words, or why there are none."""
+    preview = next((one for one in record.previews if one.rule == asked.rule), None)
+    result = preview.result_json if preview else None
+    return {
+        "name": _short(asked.name),
+        "arguments": _segments(raw_segments(asked.arguments_json)) if asked.error is None else None,
+        "waiting": preview is None,
+        "problem": _text_shown(preview.problem) if preview and preview.problem else None,
+        "result": _result_shown(result) if result else None,
+    }
+
+
+def _result_shown(result_json: str) -> list[Shown]:
+    """A tool's result: its texts as they read, where it is nothing but texts; else all of it as JSON."""
+    result = json.loads(result_json)
+    content = result.get("content") if isinstance(result, dict) else None
+    parts = content if isinstance(content, list) and set(result) <= {"content", "isError", "_meta"} else []
+    texts = [part["text"] for part in parts if set(part) == {"type", "text"} and isinstance(part["text"], str)]
+    if not texts or len(texts) < len(parts):
+        return _lines(lines_of_json(result_json))
+    return [line for text in texts for line in _text_shown(text)]
 
 
 def _history_shown(record: CallRecord) -> list[Shown]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from hitl_mcp.clock import for_people
 from hitl_mcp.render.shown import Shown
@@ -46,6 +45,7 @@ def terminal_text(shown: Shown, width: int = 80, colour: bool = False) -> str:
     if shown["claim"]:
         rows.heading("What the agent says (its own claim, not checked)")
         rows.lines(shown["claim"], numbered=False)
+    _put_previews(rows, shown)
     _put_outcome(rows, shown)
     rows.heading("Bound to")
     for row in shown["binding"]:
@@ -58,6 +58,14 @@ def terminal_text(shown: Shown, width: int = 80, colour: bool = False) -> str:
     if not shown["arguments"]["whole"]:
         rows.put([("warning", "cut here: too long to be shown whole, so it cannot be approved")])
     rows.blank()
+    return "\n".join("".join(map(paint, row)) for row in rows.done) + "\n"
+
+
+def explanation_text(shown: Shown, width: int = 80, colour: bool = False) -> str:
+    """The explanation of a decision alone, as it stands in `terminal_text`."""
+    rows = _Rows(max(width, NARROWEST_COLUMNS))
+    _put_explanation(rows, shown)
+    paint = _painted if colour else _unpainted
     return "\n".join("".join(map(paint, row)) for row in rows.done) + "\n"
 
 
@@ -169,15 +177,25 @@ def _put_head(rows: _Rows, shown: Shown) -> None:
         rows.lines(shown["closed_reason"], numbered=False)
 
 
-def _put_reasons(rows: _Rows, shown: Shown) -> None:
-    score: dict[str, Any] = shown["score"]
-    rows.heading("Why people are asked" if shown["requirements"] else "What the policy said")
+def _put_explanation(rows: _Rows, shown: Shown) -> None:
+    """Why a decision is as it is: the sentence, the points, and what was tried out or known beside them."""
+    explanation, score = shown["explanation"], shown["score"]
+    rows.put(_parts(explanation["sentence"]))
+    for reason in explanation["also"]:
+        rows.put([("plain", "also: "), *_parts(reason)])
     for part in score["parts"]:
         rows.put([("number", f"{part['points']:>4} "), ("name", part["id"]), ("plain", ": "), *_with_error(part)])
     sum_of = f" (the sum is {score['sum']})" if score["capped"] else ""
     rows.put([("number", f"{score['score']:>4} "), ("plain", f"of 100 points{sum_of}")])
-    for rule in shown["rules"]:
-        rows.put([("plain", f"rule {rule['id']} says {rule['effect']}: "), *_with_error(rule)])
+    for shadow in explanation["shadows"]:
+        rows.put([("note", "tried out: "), *_parts(shadow)])
+    for told in explanation["told"]:
+        rows.put([("note", "known before: "), *_parts(told)])
+
+
+def _put_reasons(rows: _Rows, shown: Shown) -> None:
+    rows.heading("Why people are asked" if shown["requirements"] else "What the policy said")
+    _put_explanation(rows, shown)
     for need in shown["requirements"]:
         names = f" ({', '.join(need['approved_by'])})" if need["approved_by"] else ""
         rows.put([("plain", f"needs {need['text']}, for {need['id']}: {need['met']} so far{names}")])
@@ -192,6 +210,18 @@ def _with_error(part: Shown) -> list[_Part]:
     if not part["error"]:
         return _parts(part["reason"])
     return [*_parts(part["reason"]), ("warning", " (could not be evaluated: "), *_parts(part["error"]), ("plain", ")")]
+
+
+def _put_previews(rows: _Rows, shown: Shown) -> None:
+    for preview in shown["previews"]:
+        rows.heading("Preview, as the upstream says")
+        rows.put([("note", "by "), *_parts(preview["name"])])
+        if preview["waiting"]:
+            rows.put([("note", "it is being asked for")])
+        if preview["problem"]:
+            rows.lines(preview["problem"], numbered=False)
+        if preview["result"]:
+            rows.lines(preview["result"])
 
 
 def _put_outcome(rows: _Rows, shown: Shown) -> None:

@@ -47,13 +47,17 @@ def page_routes(parts: ApiParts) -> list[Route]:
 
 
 def control_routes(parts: ApiParts) -> list[Route]:
-    """The API for the command line: trust comes from the socket, and links and stopping exist only here."""
+    """The API for the command line: trust comes from the socket, and links, stopping and tools exist only here."""
     endpoints = Endpoints(parts)
 
     async def local(http: Request) -> Viewer:
         return Viewer(parts.people.reviewer(LOCAL) or Reviewer(LOCAL), surface="cli", assurance="cli")
 
-    only_here = [("/api/links", "POST", endpoints.make_link), ("/api/stop", "POST", endpoints.stop)]
+    only_here = [
+        ("/api/links", "POST", endpoints.make_link),
+        ("/api/stop", "POST", endpoints.stop),
+        ("/api/tools", "GET", endpoints.tools),
+    ]
     return [
         Route("/healthz", _Answer(endpoints.health), methods=["GET"]),
         *(

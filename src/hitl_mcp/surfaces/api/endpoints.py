@@ -108,6 +108,10 @@ class Endpoints:
             }
         )
 
+    async def tools(self, http: Request, viewer: Viewer) -> Response:
+        """The tools that agents may call, with their schemas and the rules that name them."""
+        return JSONResponse({"tools": self._parts.tools()})
+
     async def pause(self, http: Request, viewer: Viewer) -> Response:
         """Stop all running until someone resumes."""
         body = await read_body(http, PauseBody)
@@ -134,8 +138,12 @@ class Endpoints:
 
     async def health(self, http: Request) -> Response:
         """Whether the gateway can do its work; asks for no sign-in, so it says no more than why not."""
-        broken = self._parts.store.broken
-        return JSONResponse({"ok": True}) if broken is None else JSONResponse({"ok": False, "why": broken}, 503)
+        if (broken := self._parts.store.broken) is not None:
+            return JSONResponse({"ok": False, "why": broken}, 503)
+        if self._parts.status()["policy"]["problem"] is not None:
+            warning = "the policy files cannot be used: the last good policy stays in force"
+            return JSONResponse({"ok": True, "warning": warning})
+        return JSONResponse({"ok": True})
 
     async def openapi(self, http: Request, viewer: Viewer) -> Response:
         """The description of this API."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hitl_mcp import __version__
-from hitl_mcp.calls import Effect, Status, VerdictKind
+from hitl_mcp.calls import ASSURANCES, Effect, Status, VerdictKind
 from hitl_mcp.surfaces.api.bodies import (
     EventsQuery,
     LinkBody,
@@ -17,7 +17,7 @@ from hitl_mcp.surfaces.api.bodies import (
 
 Schema = dict[str, Any]
 
-CONTROL_ONLY = frozenset({"/api/links", "/api/stop"})
+CONTROL_ONLY = frozenset({"/api/links", "/api/stop", "/api/tools"})
 """Paths that exist on the control socket alone."""
 
 TCP_ONLY = frozenset({"/api/login", "/api/logout"})
@@ -86,6 +86,7 @@ def _paths() -> Schema:
         "/api/pause": {"post": _operation("Stop all running", 200, 413, 422, 503, body="PauseBody")},
         "/api/resume": {"post": _operation("Let calls run again", 200, 503)},
         "/api/openapi.json": {"get": _operation("This description", 200)},
+        "/api/tools": {"get": _operation("The tools that agents may call, and the rules that name them", 200)},
         "/api/links": {"post": _operation("A one-time sign-in link", 200, 413, 422, body="LinkBody")},
         "/api/stop": {"post": _operation("End the gateway", 200)},
     }
@@ -196,8 +197,19 @@ def _call() -> Schema:
         signals=_list_of({**match, "properties": {**match["properties"], "points": _COUNT}}),
         rules=_list_of({**match, "properties": {**match["properties"], "effect": {"enum": [*Effect]}}}),
         reasons=_list_of(_TEXT),
+        shadows=_list_of({**match, "properties": {**match["properties"], "effect": {"enum": [*Effect]}}}),
+        told=_list_of(_object(item=_TEXT, about=_TEXT, answer={"type": ["integer", "array"], "items": _TEXT})),
         requirements=_list_of(
-            _object(id=_TEXT, roles=_list_of(_TEXT), quorum=_COUNT, met=_COUNT, approved_by=_list_of(_TEXT))
+            _object(
+                id=_TEXT,
+                roles=_list_of(_TEXT),
+                quorum=_COUNT,
+                met=_COUNT,
+                approved_by=_list_of(_TEXT),
+                assurance={"enum": [*ASSURANCES]},
+                not_by=_list_of(_TEXT),
+                surfaces=_list_of(_TEXT),
+            )
         ),
         created_at=_TIME,
         changed_at=_TIME,
@@ -217,6 +229,16 @@ def _call() -> Schema:
                 assurance=_TEXT,
                 at=_TIME,
                 reason=_TEXT,
+            )
+        ),
+        previews=_list_of(
+            _object(
+                rule=_TEXT,
+                name=_TEXT,
+                at=_TIME,
+                call_id=_TEXT_OR_NULL,
+                result_json=_TEXT_OR_NULL,
+                problem=_TEXT_OR_NULL,
             )
         ),
         outcome={"type": ["object", "null"]},

@@ -22,7 +22,8 @@ class ApiParts:
 
     `status` gives what `hitl-mcp status --json` prints; of it the API reads `upstreams` (each a `name` and `state`).
     `public_url` is the address people use. Setting `stopping` ends every event stream. `login_codes` is shared by
-    both doors of one gateway.
+    both doors of one gateway. `tools` gives every tool that agents may call: its names, its input schema, and the rules
+    that name it.
     """
 
     store: SqliteStore
@@ -33,6 +34,7 @@ class ApiParts:
     clock: Clock
     public_url: str
     stopping: anyio.Event
+    tools: Callable[[], list[dict[str, Any]]] = list
     login_codes: LoginCodes = field(default_factory=LoginCodes, repr=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hitl_mcp.calls import CallEvent, CallRecord, Outcome, Verdict, approvals_for
+from hitl_mcp.calls import CallEvent, CallRecord, Outcome, Preview, RuleMatch, Verdict, approvals_for
 from hitl_mcp.render import summary
 
 Wire = dict[str, Any]
@@ -31,11 +31,10 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
             {"id": signal.id, "points": signal.points, "reason": signal.reason, "error": signal.error}
             for signal in decision.signals
         ],
-        "rules": [
-            {"id": rule.id, "effect": rule.effect, "reason": rule.reason, "error": rule.error}
-            for rule in decision.rules
-        ],
+        "rules": [_rule(rule) for rule in decision.rules],
         "reasons": list(decision.reasons),
+        "shadows": [_rule(rule) for rule in decision.shadows],
+        "told": [{"item": used.item, "about": used.about, "answer": used.answer} for used in decision.history],
         "requirements": _requirements(record),
         "created_at": record.created_at,
         "changed_at": record.changed_at,
@@ -46,12 +45,13 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "closed_reason": record.closed_reason,
         "repeat_of": record.repeat_of,
         "verdicts": [_verdict(verdict) for verdict in record.verdicts],
+        "previews": [_preview(preview) for preview in record.previews],
         "outcome": _outcome(record.outcome) if record.outcome else None,
         "events": [event_wire(event) for event in record.events],
         "summary": summary(record),
     }
     if brief:
-        del wire["arguments_json"], wire["events"]
+        del wire["arguments_json"], wire["events"], wire["previews"], wire["told"]
         if wire["outcome"]:
             del wire["outcome"]["result_json"]
     return wire
@@ -71,6 +71,10 @@ def event_wire(event: CallEvent) -> Wire:
     }
 
 
+def _rule(match: RuleMatch) -> Wire:
+    return {"id": match.id, "effect": match.effect, "reason": match.reason, "error": match.error}
+
+
 def _requirements(record: CallRecord) -> list[Wire]:
     rows = []
     for need in record.decision.requirements:
@@ -82,9 +86,23 @@ def _requirements(record: CallRecord) -> list[Wire]:
                 "quorum": need.quorum,
                 "met": len(names),
                 "approved_by": list(names),
+                "assurance": need.assurance,
+                "not_by": list(need.barred),
+                "surfaces": list(need.surfaces),
             }
         )
     return rows
+
+
+def _preview(preview: Preview) -> Wire:
+    return {
+        "rule": preview.rule,
+        "name": preview.name,
+        "at": preview.at,
+        "call_id": preview.call_id,
+        "result_json": preview.result_json,
+        "problem": preview.problem,
+    }
 
 
 def _verdict(verdict: Verdict) -> Wire:

@@ -4,7 +4,7 @@ import { follow, get, key, post, Refused } from "./api.js";
 import { CallView } from "./call.js";
 import { announce, byId, el, textOf } from "./dom.js";
 import { Queue } from "./queue.js";
-import { setNow, tick } from "./time.js";
+import { atClock, setNow, tick } from "./time.js";
 
 const SETTLED = "approved,running,succeeded,failed,denied,rejected,expired,withdrawn,invalidated";
 const CAME_FOR = "hitl-mcp.came-for";
@@ -217,11 +217,12 @@ async function readHeld(list) {
   return calls;
 }
 
-function showBanners({ paused, upstreams = [], store, open = {} }) {
+function showBanners({ paused, upstreams = [], store, policy, open = {} }) {
   const rows = [];
   if (linkSaid) rows.push(["link", linkSaid]);
   if (!connected) rows.push(["lost", "Connection lost. What you see may be out of date; trying again."]);
   if (store?.broken) rows.push(["bad", "The gateway cannot write its record: nothing runs until it is started again."]);
+  if (policy?.problem) rows.push(["bad", `The policy files cannot be used: the policy of ${atClock(policy.since)} stays in force. ${policy.problem.findings.split("\n")[0]}`]);
   if (paused) rows.push(["paused", `Paused by ${paused.by}${paused.reason ? `: ${paused.reason}` : ""}. Nothing runs until someone resumes.`]);
   if (open.unknown) rows.push(["unknown", `${open.unknown} ${open.unknown === 1 ? "call has" : "calls have"} an unknown outcome: it may have happened. Check at the upstream.`]);
   const down = upstreams.filter((upstream) => upstream.state === "down");

@@ -70,7 +70,7 @@ export class CallView {
     this.seen = false;
     this.raw = false;
     this.parts = Object.fromEntries(
-      ["head", "notice", "needs", "score", "outcome", "history", "hint"].map((name) => [name, el("div", { class: `part-${name}` })]),
+      ["head", "notice", "needs", "score", "outcome", "previews", "history", "hint"].map((name) => [name, el("div", { class: `part-${name}` })]),
     );
     this.parts.notice.setAttribute("role", "alert");
     this.parts.hint.setAttribute("role", "status");
@@ -80,7 +80,7 @@ export class CallView {
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "What would run" },
       el("div", { class: "sheet" }, this.parts.head, this.parts.notice, el("div", { class: "columns" },
-        el("div", { class: "column" }, this.parts.outcome, this.argumentsCard(data, end), this.claimCard(data)),
+        el("div", { class: "column" }, this.parts.outcome, this.argumentsCard(data, end), this.parts.previews, this.claimCard(data)),
         el("div", { class: "column side" }, this.parts.needs, this.parts.score, this.bindingCard(data), this.parts.history),
       )),
     );
@@ -102,6 +102,7 @@ export class CallView {
     this.parts.needs.replaceChildren(...this.needsCard(data));
     this.parts.score.replaceChildren(this.scoreCard(data));
     this.parts.outcome.replaceChildren(...this.outcomeCard(data));
+    this.parts.previews.replaceChildren(...this.previewCards(data));
     this.parts.history.replaceChildren(this.historyCard(data));
     this.showActions();
     tick(this.root);
@@ -177,13 +178,15 @@ export class CallView {
       el("span", { class: `swatch step-${place % 3}`, "aria-hidden": "true" }), el("span", { class: "points" }, String(part.points)),
       el("span", {}, segments(part.reason), part.error ? el("span", { class: "warn" }, " could not be evaluated: ", segments(part.error)) : null,
         el("span", { class: "muted small" }, ` ${part.id}`))));
-    const rules = data.rules.map((rule) => el("li", {}, el("span", { class: `effect ${rule.effect}` }, rule.effect),
-      el("span", {}, segments(rule.reason), rule.error ? el("span", { class: "warn" }, " could not be evaluated: ", segments(rule.error)) : null,
-        el("span", { class: "muted small" }, ` ${rule.id}`))));
+    const { sentence, also, shadows, told } = data.explanation;
+    const list = (title, texts) => texts.length
+      ? [el("h4", {}, title), el("ul", { class: "rules" }, ...texts.map((text) => el("li", { class: "muted" }, segments(text))))] : [];
     return el("section", { class: "card score-card" },
-      el("div", { class: "card-head" }, el("h3", {}, "Why people are asked")),
+      el("div", { class: "card-head" }, el("h3", {}, data.requirements.length ? "Why people are asked" : "What the policy said")),
+      el("p", { class: "why" }, segments(sentence)),
+      also.length ? el("ul", { class: "rules" }, ...also.map((reason) => el("li", {}, segments(reason)))) : null,
       el("p", { class: "total" }, el("strong", {}, String(score)), ` of 100 points${capped ? ` (the sum is ${sum})` : ""}`),
-      parts.length ? bar : null, el("ul", { class: "points-list" }, ...rows), rules.length ? el("ul", { class: "rules" }, ...rules) : null,
+      parts.length ? bar : null, el("ul", { class: "points-list" }, ...rows), ...list("Tried out, not enforced", shadows), ...list("Known before this call", told),
     );
   }
 
@@ -191,6 +194,12 @@ export class CallView {
     return el("details", { class: "card fold" }, el("summary", {}, el("h3", {}, "What an approval is bound to")),
       el("p", { class: "muted" }, "If one of these changes before it runs, the approval is worth nothing."),
       el("dl", { class: "binding" }, ...data.binding.map((row) => el("div", {}, el("dt", {}, row.name), el("dd", {}, segments(row.value))))));
+  }
+
+  previewCards(data) {
+    return data.previews.map((preview) => el("section", { class: "card preview" }, el("h3", {}, "Preview, as the upstream says"),
+      el("p", { class: "muted" }, "By ", segments(preview.name), preview.waiting ? ": it is being asked for." : "."),
+      preview.problem ? lines(preview.problem) : null, preview.result ? lines(preview.result, { numbered: true }) : null));
   }
 
   outcomeCard(data) {
