@@ -92,6 +92,8 @@ class Forks:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
+        import_module("sqlglot.dialects")  # slow, and otherwise each fork would do it
+        import_module("hitl_mcp.policy.functions.sql_statements")
         gc.collect()
         gc.freeze()
         for number, (module, mutant) in enumerate(self.todo):

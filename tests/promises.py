@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ENGINE = "The policy engine: risk that explains itself, policies people can write, test and trust"
 SAFETY = "Nothing lost, nothing twice: crash safety, honest outcomes, and an audit trail that can be checked"
 CITIZEN = "A faithful MCP citizen: both eras, every client, approvals inside the client"
 SEAT = "The reviewer's seat: the best place anywhere to answer an agent"
@@ -86,6 +85,8 @@ PROMISES = (
                     "tests/test_executor.py::test_fifty_approved_calls_run_once_each",
                     "tests/upstreams/test_ledger.py::test_the_registered_call_leaves_once",
                     "tests/upstreams/test_ledger.py::test_a_frame_that_differs_from_the_record_does_not_leave",
+                    "tests/upstreams/test_ledger.py::test_a_record_whose_bytes_are_not_those_of_the_frame_lets_nothing_leave",
+                    "tests/upstreams/test_ledger.py::test_a_member_beside_the_params_keeps_a_call_from_leaving",
                     "tests/upstreams/test_stdio.py::test_arguments_that_are_not_canonical_are_not_sent",
                 ),
                 later=(Later("a call is killed at every named crash point, with every kind of upstream", SAFETY),),
@@ -116,8 +117,11 @@ PROMISES = (
             Sentence(
                 "For calls that people approved it is on disk; for calls that the policy allowed it outlives the "
                 "process, and power loss too where a rule says `record: durable`.",
-                tests=("tests/store/test_sqlite.py::test_at_boot_what_was_running_is_unknown",),
-                later=(Later("rules may say `record: durable`", ENGINE), POWER_CUTS),
+                tests=(
+                    "tests/store/test_sqlite.py::test_at_boot_what_was_running_is_unknown",
+                    "tests/stories/test_history.py::test_an_allowed_call_can_be_recorded_to_survive_power_loss",
+                ),
+                later=(POWER_CUTS,),
             ),
             Sentence(
                 "If the record cannot be written, the call is refused.",
@@ -139,8 +143,9 @@ PROMISES = (
                     "tests/upstreams/test_hostile.py::test_an_unusable_answer_leaves_the_outcome_unknown_at_once",
                     "tests/upstreams/test_streamable_http.py::test_an_unusable_answer_leaves_the_outcome_unknown",
                     "tests/upstreams/test_stdio.py::test_an_upstream_that_dies_during_a_call_leaves_its_outcome_unknown",
+                    "tests/test_probes.py::test_a_probe_that_says_it_plainly_settles_the_call",
                 ),
-                later=(Later("a person, a probe or a late answer settles an unknown call", SAFETY),),
+                later=(Later("a person or a late answer settles an unknown call", SAFETY),),
             ),
             Sentence(
                 "Exactly-once effects are not promised, because no gateway can.",

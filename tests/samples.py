@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hitl_mcp.calls import (
+    Asked,
     Assurance,
+    CallRecord,
     Decision,
     Effect,
     Requirement,
@@ -14,6 +16,7 @@ from hitl_mcp.calls import (
     Verdict,
     VerdictKind,
 )
+from hitl_mcp.store import Admission, LastLook, SqliteStore
 
 POLICY = "sha256:" + "0" * 64
 
@@ -76,3 +79,13 @@ def verdict(digest: str, kind: VerdictKind = VerdictKind.APPROVE, reviewer: str 
         "at": "2026-11-22T12:00:00.000000Z",
     }
     return Verdict(**{**values, **changes})
+
+
+async def admit(store: SqliteStore, call: ToolCall, asked: Asked, decision: Decision) -> Admission:
+    """Record a request that was decided before."""
+    return await store.admit(call, asked, lambda history: decision, durable=decision.effect is not Effect.ALLOW)
+
+
+async def claim(store: SqliteStore, record: CallRecord) -> CallRecord | None:
+    """Take an approved call to run it, whatever the policy would say now."""
+    return await store.claim(record, lambda history: LastLook(None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,10 @@ from hitl_mcp.calls import (
     ToolCall,
     VerdictKind,
     approvals_for,
+    counts_for,
     digest_for,
     may_become,
+    objection,
     request_key_for,
     unmet,
 )
@@ -101,3 +104,37 @@ def test_requests_are_the_same_by_agent_upstream_tool_and_bytes_alone() -> None:
         assert request_key_for(replace(call, **same)) == request_key_for(call)
     for different in ({"agent": "x"}, {"upstream": "x"}, {"tool": "x"}, {"arguments_json": "{}"}):
         assert request_key_for(replace(call, **different)) != request_key_for(call)
+
+
+def need(**changes: Any) -> Requirement:
+    """A requirement of one approval."""
+    return Requirement("pay", **changes)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "given", "why"),
+    [
+        (need(), {}, None),
+        (need(roles=("finance",)), {"roles": ("finance", "admin")}, None),
+        (need(roles=("finance",)), {"roles": ("admin",)}, "`dana` has none of the roles it needs"),
+        (need(barred=("dana",)), {}, "`dana` is one of the agent's own people"),
+        (need(barred=("li",)), {}, None),
+        (need(assurance="link"), {"assurance": "link"}, None),
+        (need(assurance="link"), {"assurance": "passkey"}, None),
+        (
+            need(assurance="link"),
+            {"assurance": "cli"},
+            "`cli` does not say surely enough who approves: it needs `link`",
+        ),
+        (need(surfaces=("web",)), {"surface": "web"}, None),
+        (need(surfaces=("web",)), {"surface": "cli"}, "it is not answered through `cli`"),
+    ],
+)
+def test_an_approval_counts_only_where_nothing_objects(
+    requirement: Requirement, given: dict[str, Any], why: str | None
+) -> None:
+    """Roles, the agent's own people, assurance and surface are each looked at; what objects is said."""
+    approval = verdict("sha256:x", **given)
+    assert objection(approval, requirement) == why
+    assert counts_for(approval, requirement) is (why is None)
+    assert not counts_for(replace(approval, kind=VerdictKind.REJECT), requirement)

@@ -32,12 +32,16 @@ class Policy:
 
     holds: frozenset[str] | None = frozenset()
     reasons: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
 
     def may_hold(self, name: str) -> bool:
         return self.holds is None or name in self.holds
 
     def wants_reason(self, name: str) -> bool:
         return name in self.reasons
+
+    def requires_reason(self, name: str) -> bool:
+        return name in self.requires
 
 
 def catalog_of(tools: Mapping[str, list[dict[str, Any]]], policy: Policy | None = None) -> tuple[Catalog, Upstreams]:
@@ -306,6 +310,29 @@ def test_a_claim_is_taken_off_where_it_was_asked_for() -> None:
         assert caught.value.path == "$.arguments.hitl_reason"
     arguments = {REASON_ARGUMENT: "mine"}
     assert other.take_claim(arguments) == "" and arguments == {REASON_ARGUMENT: "mine"}
+
+
+@pytest.mark.parametrize("arguments", [{"to": "a"}, {"to": "a", REASON_ARGUMENT: " "}])
+def test_a_reason_that_the_policy_requires_must_be_given(arguments: dict[str, Any]) -> None:
+    """The schema that agents get says so, and a call without it is refused with the path."""
+    catalog, _ = catalog_of({"mail": [a_tool()]}, Policy(requires=frozenset({"mail__send"})))
+    send = catalog.find("mail__send")
+    assert send is not None
+    assert send.shown["inputSchema"]["required"] == ["to", REASON_ARGUMENT]
+    with pytest.raises(ArgumentsRefused) as caught:
+        send.take_claim(arguments)
+    assert str(caught.value).startswith("$.arguments.hitl_reason: it is missing: say why you want this call")
+    assert send.take_claim({"to": "a", REASON_ARGUMENT: "asked to"}) == "asked to"
+
+
+def test_a_tool_that_cannot_be_asked_for_a_reason_is_reported() -> None:
+    """A composed schema takes no further argument: the operator is told that the rule asks in vain."""
+    composed = {"type": "object", "anyOf": [{"required": ["to"]}, {"required": ["cc"]}]}
+    catalog, _ = catalog_of({"mail": [a_tool(schema=composed)]}, Policy(requires=frozenset({"mail__send"})))
+    send = catalog.find("mail__send")
+    assert send is not None
+    assert send.take_claim({}) == ""
+    assert catalog.warnings == ("upstream `mail`: tool `send` cannot be asked for a reason: its schema is composed",)
 
 
 # Arguments.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hitl_mcp.config import Config, ReviewConfig, UpstreamConfig, load_config, policy_paths
+from hitl_mcp.config import Config, PolicySource, ReviewConfig, UpstreamConfig, load_config, policy_sources
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.people import Agent, Reviewer
 from hitl_mcp.policy import load_policy
-from hitl_mcp.shipped import policy_path
+from hitl_mcp.shipped import policy_path, ready_policies
 from tests.policy.written import unmarked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ UPSTREAMS_REFUSED = [
     ("u: {«comand: a}", f"unknown key `comand` in an upstream\n  help: did you mean `command`? {UPSTREAM_KEYS}"),
     ("u: {command: «''}", "the text is empty"),
     ("u: {command: «[npx, -y]}", "`command` must be text, not a list"),
-    ("u: {command: a, args: «-y}", "`args` must be a list, not text"),
+    ("u: {command: a, args: «-y}", "`args` must be a list, not text\n  help: write `[…]` around it"),
     ("u: {command: a, args: [a, «8080]}", "`args[1]` must be text, not a number\n  help: put it in quotes"),
     ("u: {command: a, env: {PORT: «8080}}", "`PORT` must be text, not a number\n  help: put it in quotes"),
     ("u: {command: a, env: {DEBUG: «true}}", "`DEBUG` must be text, not a truth value\n  help: put it in quotes"),
@@ -89,7 +89,7 @@ REFUSED = [
     ("review: {host: «0.0.0.0}", f"`host` is not a loopback address: `0.0.0.0`\n  help: {LOOPBACK}"),
     ("review: {host: «'::'}", f"`host` is not a loopback address: `::`\n  help: {LOOPBACK}"),
     ("review: {port: «65536}", "`port` out of range: `65536`\n  help: a port is 1 to 65535; 0 picks a free one"),
-    ("review: {port: «'8377'}", "`port` must be a whole number, not text"),
+    ("review: {port: «'8377'}", "`port` must be a whole number, not text\n  help: write the number without quotes"),
     (
         "review: {public_url: «hitl.example.com}",
         f"`public_url` is not an address\n  help: {ORIGIN}",
@@ -104,7 +104,7 @@ REFUSED = [
         "`public_url` is not encrypted\n  help: write `https://…`, and let a proxy in front do the TLS",
     ),
     ("http: «true", "`http` must be a mapping (`key: value`), not a truth value"),
-    ("http: {enabled: «'true'}", "`enabled` must be `true` or `false`, not text"),
+    ("http: {enabled: «'true'}", "`enabled` must be `true` or `false`, not text\n  help: write `true` without quotes"),
     (
         "http: {enabled: «yes}",
         "ambiguous value `yes`: YAML readers disagree whether it is a truth value or text\n"
@@ -117,7 +117,7 @@ REFUSED = [
     ("agents: {a: {«role: x}}", "unknown key `role` in an agent\n  help: its keys are `token`, `owner`"),
     ("reviewers: {«'client:builder': {}}", f"not a name for reviewers: `client:builder`\n  help: {REVIEWER_NAMES}"),
     ("reviewers: {dana: {}, «Dana: {}}", "`Dana` and `dana` cannot be told apart\n  help: give each its own name"),
-    ("reviewers: {dana: {roles: «finance}}", "`roles` must be a list, not text"),
+    ("reviewers: {dana: {roles: «finance}}", "`roles` must be a list, not text\n  help: write `[…]` around it"),
     (
         "reviewers: {dana: {roles: [«'a b']}}",
         "not a role: `a b`\n  help: a role is 1 to 40 letters, digits, `.`, `_` and `-`",
@@ -174,10 +174,14 @@ def test_a_wrong_config_is_refused_with_place_and_meaning(line: str, message: st
         ("upstreams: {}\n", f"hitl.yaml:1:1: {NO_POLICY}"),
         ("upstreams: {}\npolicies:\n", f"hitl.yaml:2:10: {NO_POLICY}"),
         ("upstreams: {}\npolicies: []\n", f"hitl.yaml:2:11: {NO_POLICY}"),
-        ("upstreams: {}\npolicies: p.yaml\n", "hitl.yaml:2:11: `policies` must be a list, not text"),
         (
-            "upstreams: {}\npolicies: [{use: github}]\n",
-            "hitl.yaml:2:12: `policies[0]` must be text, not a mapping",
+            "upstreams: {}\npolicies: p.yaml\n",
+            "hitl.yaml:2:11: `policies` must be a list, not text\n  help: write `[…]` around it",
+        ),
+        (
+            "upstreams: {}\npolicies: [{use: githubb}]\n",
+            "hitl.yaml:2:18: no ready policy is called `githubb`\n"
+            "  help: did you mean `github`? they are " + ", ".join(f"`{name}`" for name in ready_policies()),
         ),
         (
             "policies: [p.yaml]\n",
@@ -284,7 +288,7 @@ def test_a_link_to_a_config_is_the_config(tmp_path: Path) -> None:
     (tmp_path / "link.yaml").symlink_to(tmp_path / "real" / "hitl.yaml")
     config = load_config(Path("link.yaml"))
     assert config.path == (tmp_path / "real" / "hitl.yaml").resolve()
-    assert policy_paths(config) == [config.path.parent / "p.yaml"]
+    assert policy_sources(config) == [PolicySource(config.path.parent / "p.yaml")]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -298,7 +302,7 @@ def test_globs_find_each_policy_once(tmp_path: Path) -> None:
         (tmp_path / name).write_text("version: 1\n")
     (tmp_path / "dir.yaml").mkdir()
     config = config_of("upstreams: {}\npolicies: ['*a.yaml', './a.yaml', 'b.yaml', 'deep/**/*.yaml']\n")
-    found = [path.relative_to(tmp_path.resolve()).as_posix() for path in policy_paths(config)]
+    found = [source.path.relative_to(tmp_path.resolve()).as_posix() for source in policy_sources(config)]
     assert found == ["a.yaml", "b.yaml", "deep/c.yaml", "deep/er/d.yaml"]
 
 
@@ -308,7 +312,7 @@ def test_a_glob_that_finds_nothing_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "dir.yaml").mkdir()
     config = config_of("upstreams: {}\npolicies:\n  - a.yaml\n  - none.yaml\n  - dir.*\n")
     with pytest.raises(ConfigError) as refused:
-        policy_paths(config)
+        policy_sources(config)
     assert str(refused.value) == (
         "hitl.yaml:4:5: no policy file is found by `none.yaml`\n  help: paths are relative to the config file\n"
         "hitl.yaml:5:5: no policy file is found by `dir.*`\n  help: paths are relative to the config file"
@@ -325,22 +329,22 @@ def examples(page: str) -> list[str]:
     return re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("text", examples("config.md"))
+@pytest.mark.parametrize("text", [*examples("config.md"), *(t for t in examples("policy.md") if "upstreams:" in t)])
 def test_every_config_that_the_page_shows_can_be_used(text: str) -> None:
     """Examples in the docs are configs; a part of one goes with the least there can be."""
     config_of(text if "upstreams:" in text else f"upstreams: {{}}\n{text}")
 
 
-@pytest.mark.parametrize("text", examples("policy.md"))
+@pytest.mark.parametrize("text", [text for text in examples("policy.md") if "upstreams:" not in text])
 def test_every_policy_that_the_page_shows_can_be_used(text: str) -> None:
     """Examples in the docs are policies; a part of one goes with a version."""
     people = config_of(
         "upstreams: {}\npolicies: [p]\nreviewers: {dana: {roles: [finance, ops]}, li: {roles: [finance]}}"
     )
     Path("p.yaml").write_text(text if "version:" in text else f"version: 1\n{text}", encoding="utf-8")
-    load_policy([Path("p.yaml")], people.people)
+    load_policy([PolicySource(Path("p.yaml"))], people.people)
 
 
 def test_the_ready_policy_asks_nobody_in_particular() -> None:
     """The cautious start works with no reviewers configured."""
-    assert load_policy([policy_path("cautious.yaml")], config_of(LEAST).people).rules
+    assert load_policy([PolicySource(policy_path("cautious.yaml"))], config_of(LEAST).people).rules

@@ -4,96 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
-import yaml
 
 from hitl_mcp.calls import Asked, CallRecord, Status
 from hitl_mcp.canonical import canonical_bytes
-from hitl_mcp.catalog import Catalog
-from hitl_mcp.clock import Clock
-from hitl_mcp.config import Config, load_config, policy_paths
-from hitl_mcp.decider import Decider
 from hitl_mcp.errors import ArgumentsRefused, ToolNotFound
-from hitl_mcp.executor import Executor, Run
-from hitl_mcp.gate import AgentCall, Gate
-from hitl_mcp.policy import load_policy
-from hitl_mcp.secrets import Secrets
-from hitl_mcp.store import SqliteStore, open_sqlite
-from hitl_mcp.upstreams import Upstreams
-from tests.samples import held, tool_call, verdict
-from tests.upstream_programs import SLOW_POLICY, effects, let_go, slow_upstream
-
-WAIT_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class House:
-    """The parts behind the doors, running in this process."""
-
-    folder: Path
-    store: SqliteStore
-    gate: Gate
-    executor: Executor
-    catalog: Catalog
-
-    async def ask(self, tool: str, **arguments: Any) -> Run:
-        """A call as a surface hands it in."""
-        meta = {"traceparent": "00-1", "example.com/other": 1}
-        return await self.gate.ask(AgentCall("builder", "conv", f"slow__{tool}", arguments, meta))
-
-    async def hold(self, tool: str, **arguments: Any) -> CallRecord:
-        """A call that is held."""
-        run = await self.ask(tool, **arguments)
-        assert run.record is not None
-        assert run.record.status is Status.HELD
-        return run.record
-
-    async def approve(self, record: CallRecord) -> CallRecord:
-        """Approve a held call."""
-        return await self.store.add_verdict(record.id, verdict(record.digest))
-
-    async def until(self, call_id: str, *statuses: Status) -> CallRecord:
-        """The call once it stands in one of these statuses."""
-        with anyio.fail_after(WAIT_SECONDS):
-            record = await self.store.get(call_id)
-            while record.status not in statuses:
-                record = await self.store.wait_for_change(call_id, record.version, WAIT_SECONDS)
-        return record
-
-
-@asynccontextmanager
-async def house(folder: Path, *, program: str | None = None, **upstream: Any) -> AsyncIterator[House]:
-    """A house with the slow upstream, ready; `program` replaces what the upstream runs."""
-    config = _config(folder, upstream)
-    if program is not None:
-        (folder / "slow_server.py").write_text(program, encoding="utf-8")
-    clock, policy = Clock(), load_policy(policy_paths(config), config.people)
-    async with open_sqlite(folder / "hitl.db", clock) as store, anyio.create_task_group() as tasks:
-        upstreams = Upstreams(config.upstreams, Secrets.from_config(config), directory=folder)
-        catalog = Catalog(upstreams, lambda: policy)
-        decider = Decider(policy, clock)
-        executor = Executor(store, upstreams, catalog, decider, clock, tasks)
-        gate = Gate(store, catalog, decider, executor, tasks)
-        tasks.start_soon(upstreams.run)
-        tasks.start_soon(executor.run_approved)
-        with anyio.fail_after(WAIT_SECONDS):
-            await upstreams.settled()
-        yield House(folder, store, gate, executor, catalog)
-        tasks.cancel_scope.cancel()
-
-
-def _config(folder: Path, upstream: dict[str, Any]) -> Config:
-    written = {"upstreams": {"slow": {**slow_upstream(folder), **upstream}}, "policies": ["policy.yaml"]}
-    (folder / "hitl.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
-    (folder / "policy.yaml").write_text(yaml.safe_dump(SLOW_POLICY), encoding="utf-8")
-    return load_config(folder / "hitl.yaml")
+from hitl_mcp.executor import Run
+from tests.houses import WAIT_SECONDS, house
+from tests.samples import held, tool_call
+from tests.upstream_programs import effects, let_go
 
 
 @pytest.mark.promise("R4")

@@ -14,7 +14,7 @@ from hitl_mcp.people import People, Reviewer
 from hitl_mcp.review import Given, Review
 from hitl_mcp.store import SqliteStore, open_sqlite
 from tests.clocks import HandClock
-from tests.samples import held, tool_call
+from tests.samples import admit, held, tool_call
 
 TEAM = People(reviewers={"dana": Reviewer("dana", frozenset({"finance"})), "erin": Reviewer("erin")})
 
@@ -28,7 +28,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 async def hold(store: SqliteStore, *needs: Requirement) -> CallRecord:
     """A held call."""
-    return (await store.admit(tool_call(), Asked("conv"), held(*needs))).record
+    return (await admit(store, tool_call(), Asked("conv"), held(*needs))).record
 
 
 def given(record: CallRecord, reviewer: str, kind: VerdictKind = VerdictKind.APPROVE, reason: str = "") -> Given:

@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "hitl_mcp"
 
 _ORDER = """
-errors limits clock canonical calls people documents secrets config state_dir shipped
+errors limits clock canonical calls people yaml_mistakes documents secrets shipped config state_dir
 bridge_frames autostart bridge
-policy store upstreams catalog decider executor deadlines review gate answers render surfaces
-app setup cli command __main__
+policy store upstreams catalog decider policy_files executor readings previews probes deadlines review gate
+answers render surfaces app setup cli command __main__
 """
 ROOMS = tuple(_ORDER.split())
 """The rooms from low to high: each imports its own or a lower one. `bridge` is low since it knows nearly nothing."""
@@ -47,7 +47,8 @@ CATCHES_EVERYTHING = {
     "executor.py:_run_one": "one approved call's fault must not end the gateway; unsettled is `unknown` at boot",
     "executor.py:run_allowed": "the same for an allowed call, whose asker is answered all the same",
     "store/writer.py:_step": "the writer thread: one member's fault goes to its caller and must not take the batch",
-    "surfaces/agents/server.py:_call_tool": "the top of a surface: an agent is told that we failed, never how",
+    "surfaces/agents/eras.py:_by_the_sdk": "the same top, for what is no call",
+    "surfaces/agents/server.py:_result": "the top of a surface: an agent is told that we failed, never how",
     "surfaces/agents/socket.py:_connection": "the top of a surface: one agent's connection must not end the gateway",
     "surfaces/api/__init__.py:__call__": "the top of a surface: an HTTP request always gets an answer",
     "upstreams/mcp_servers.py:_keep_up": "the loop that restarts one upstream: a fault there costs the others nothing",

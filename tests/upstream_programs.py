@@ -20,6 +20,11 @@ TOOLS = {
     "die": "Take effect, then die without an answer.",
     "steps": "Report progress three times, then answer.",
 }
+PAY = {
+    "type": "object",
+    "properties": {"amount": {"type": "number"}, "currency": {"type": "string"}, "to": {"type": "string"}},
+    "required": ["amount", "currency"],
+}
 
 
 def send(**message):
@@ -56,10 +61,18 @@ for line in sys.stdin:
         send(id=number, result={"protocolVersion": version, "capabilities": capabilities, "serverInfo": info})
     elif method == "tools/list":
         tools = [{"name": name, "description": text, "inputSchema": WHAT} for name, text in TOOLS.items()]
+        tools.append({"name": "pay", "description": "Take effect; to nobody is an error.", "inputSchema": PAY})
         send(id=number, result={"tools": tools})
     elif method == "tools/call":
         progress = (params.get("_meta") or {}).get("progressToken")
-        arguments = (number, params["name"], params["arguments"]["what"], progress)
+        given = params["arguments"]
+        if params["name"] == "pay":
+            refused = given.get("to") == "nobody"
+            if not refused:
+                note(f"{given['amount']} {given['currency']}")
+            send(id=number, result={"content": [{"type": "text", "text": "paid"}], "isError": refused})
+            continue
+        arguments = (number, params["name"], given["what"], progress)
         threading.Thread(target=call, args=arguments, daemon=True).start()
     elif number is not None:
         send(id=number, error={"code": -32601, "message": "Method not found"})
@@ -67,14 +80,14 @@ for line in sys.stdin:
 
 
 def slow_upstream(folder: Path) -> dict[str, Any]:
-    """The `upstreams:` entry of a server with tools `slow`, `read`, `die` and `steps`."""
+    """The `upstreams:` entry of a server with tools `slow`, `read`, `die`, `steps` and `pay`."""
     program = folder / "slow_server.py"
     program.write_text(SOURCE, encoding="utf-8")
     return {"command": sys.executable, "args": [str(program), str(folder)]}
 
 
 def effects(folder: Path) -> list[str]:
-    """Every effect that `slow`, `die` or `steps` had, in order."""
+    """Every effect that `slow`, `die`, `steps` or `pay` had, in order."""
     path = folder / "effects"
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 

@@ -27,15 +27,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from hitl_mcp import __version__
-from hitl_mcp.catalog import Catalog
+from hitl_mcp.catalog import SEPARATOR, Catalog
 from hitl_mcp.clock import Clock
-from hitl_mcp.config import Config, load_config, policy_paths
+from hitl_mcp.config import Config, load_config, policy_sources
 from hitl_mcp.deadlines import Deadlines
 from hitl_mcp.decider import Decider
 from hitl_mcp.errors import ConfigError, Finding, UnresolvedSecret
 from hitl_mcp.executor import Executor
 from hitl_mcp.gate import Gate
 from hitl_mcp.policy import Policy, load_policy
+from hitl_mcp.policy_files import PolicyFiles, Signature, signature_of
+from hitl_mcp.previews import Previews
+from hitl_mcp.probes import Probes
+from hitl_mcp.readings import Readings
 from hitl_mcp.review import Review
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.state_dir import RunningGateway, StateDir, bind_private_socket
@@ -65,6 +69,7 @@ class Written:
     config: Config
     policy: Policy
     secrets: Secrets
+    policy_looks: Signature
 
 
 def read_files(config_path: Path) -> Written:
@@ -75,8 +80,9 @@ def read_files(config_path: Path) -> Written:
         PolicyError: A policy file cannot be used.
     """
     config = load_config(config_path)
-    policy = load_policy(policy_paths(config), config.people)
-    return Written(config, policy, Secrets.from_config(config))
+    looks = signature_of(config)  # before reading: what changes from here on is read again
+    policy = load_policy(policy_sources(config), config.people)
+    return Written(config, policy, Secrets.from_config(config), looks)
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class Core:
     gate: Gate
     review: Review
     clock: Clock
+    decider: Decider
+    policy_files: PolicyFiles
 
 
 class Gateway:
@@ -114,16 +122,42 @@ class Gateway:
             "version": __version__,
             "paused": {"by": paused.by, "at": paused.at, "reason": paused.reason} if paused else None,
             "store": {"broken": core.store.broken},
-            "policy": {"version": core.written.policy.version},
+            "policy": self._policy_status(),
             "upstreams": [self._upstream_status(name) for name in core.upstreams.names()],
             "agents": [{"name": name, "problem": why} for name, why in self._agents_without_token.items()],
+            "warnings": list(core.catalog.warnings),
         }
+
+    def _policy_status(self) -> dict[str, Any]:
+        files = self._core.policy_files
+        problem = {"at": files.problem.at, "findings": files.problem.findings} if files.problem else None
+        return {"version": self._core.decider.policy.version, "since": files.since, "problem": problem}
 
     def _upstream_status(self, name: str) -> dict[str, Any]:
         upstream = self._core.upstreams.get(name)
         if upstream is None:
             return {"name": name, "state": "down", "detail": "not there", "tools": 0}
         return {"name": name, "state": upstream.state, "detail": upstream.detail, "tools": len(upstream.tools)}
+
+    def tools(self) -> list[dict[str, Any]]:
+        """Every tool that agents may call, with its schema and the rules that name it."""
+        core = self._core
+        names = [
+            f"{upstream.name}{SEPARATOR}{tool['name']}" for upstream in core.upstreams.all() for tool in upstream.tools
+        ]
+        entries = (core.catalog.find_by_name(name) for name in names)
+        policy = core.decider.policy
+        return [
+            {
+                "name": entry.name,
+                "upstream": entry.upstream,
+                "tool": entry.tool,
+                "inputSchema": entry.input_schema,
+                "decided_by": [rule.id for rule in policy.concerning(entry.name).rules],
+            }
+            for entry in entries
+            if entry is not None
+        ]
 
     def stop_for_good(self) -> None:
         """Stop because the operator said so: bridges must not start the gateway again."""
@@ -168,15 +202,20 @@ async def _core(written: Written, database: Path) -> AsyncIterator[Core]:
             logger.warning("%d calls were running when the gateway last stopped: their outcome is unknown", left)
         await store.expire_due()
         upstreams = Upstreams(written.config.upstreams, written.secrets, directory=written.config.path.parent)
-        catalog = Catalog(upstreams, lambda: written.policy)
-        decider = Decider(written.policy, clock)
+        decider = Decider(written.policy, written.config.people, clock)
+        catalog = Catalog(upstreams, lambda: decider.policy)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
         gate = Gate(store, catalog, decider, executor, tasks)
         review = Review(store, written.config.people, clock)
+        policy_files = PolicyFiles(written.config, written.policy_looks, decider, catalog, store, clock)
         tasks.start_soon(upstreams.run)
         tasks.start_soon(executor.run_approved)
         tasks.start_soon(Deadlines(store, clock).run)
-        yield Core(written, store, upstreams, catalog, executor, gate, review, clock)
+        tasks.start_soon(policy_files.run)
+        readings = Readings(store, catalog, decider, executor, clock)
+        tasks.start_soon(Previews(store, readings, tasks).run)
+        tasks.start_soon(Probes(store, readings, clock, tasks).run)
+        yield Core(written, store, upstreams, catalog, executor, gate, review, clock, decider, policy_files)
         tasks.cancel_scope.cancel()
 
 
@@ -206,6 +245,7 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
         people=config.people,
         clock=core.clock,
         status=gateway.status,
+        tools=gateway.tools,
         stop=gateway.stop_for_good,
         stopping=gateway.stopping,
         public_url=reached.url,

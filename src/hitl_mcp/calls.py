@@ -6,12 +6,14 @@ A call is what an agent asked to run. The policy gives a *decision*, people give
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
-from hitl_mcp.canonical import digest_of
+from hitl_mcp.canonical import canonical_text, digest_of
+from hitl_mcp.clock import after, from_text, to_text
 
 
 class Status(StrEnum):
@@ -93,21 +95,97 @@ class SignalMatch:
     error: str | None = None
 
 
+Assurance = Literal["client", "cli", "link", "slack", "sso", "passkey"]
+"""How strongly we know who gave a verdict."""
+
+ASSURANCES: tuple[Assurance, ...] = ("client", "cli", "link", "slack", "sso", "passkey")
+"""From the weakest, an agent's client that says somebody approved, to the strongest, a key that signs the digest."""
+
+
 @dataclass(frozen=True)
 class Requirement:
     """What must be met before a held call is approved: `quorum` different reviewers, each with one of `roles`.
 
-    `id` names the rule, or the band (`band-75`), or `default`. No roles means any reviewer.
+    `id` names the rule, the budget, the band (`band-75`), or `default`. No roles means any reviewer, no surfaces any
+    surface. A verdict needs at least `assurance`, and whoever is `barred` does not count: the agent's own people.
     """
 
     id: str
     roles: tuple[str, ...] = ()
     quorum: int = 1
+    assurance: Assurance = "client"
+    barred: tuple[str, ...] = ()
+    surfaces: tuple[str, ...] = ()
+
+
+Answer = int | tuple[str, ...]
+"""What history said when it was asked: a number of calls, an amount in millionths, or which values are known."""
+
+
+@dataclass(frozen=True)
+class HistoryUsed:
+    """What a signal or a budget was told of earlier calls, kept so that the decision can be made again years later."""
+
+    item: str
+    about: str
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class ReadingCall:
+    """A reading call that a rule asks for beside a call: a tool's full name and its arguments.
+
+    `error` says why there are no arguments.
+    """
+
+    rule: str
+    name: str
+    arguments_json: str = "{}"
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A reading call that may tell what became of a call of unknown outcome, and how its result is read (CEL)."""
+
+    call: ReadingCall
+    happened: str
+    did_not: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What came of a preview: the upstream's own result, or why there is none. `call_id` is the call that it was."""
+
+    rule: str
+    name: str
+    at: str
+    call_id: str | None = None
+    result_json: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a call leaves for the history that signals and budgets ask later.
+
+    `item` is the signal or budget that counts it, `scope` whose account it is on, `value` the unit of an amount or the
+    digest of a value, `amount` in millionths.
+    """
+
+    item: str
+    scope: str
+    value: str = ""
+    amount: int = 0
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the policy says of one call, with everything that made it so. `policy` is the policy's version."""
+    """What the policy says of one call, with everything that made it so. `policy` is the policy's version.
+
+    `rules` has the rules and budgets that matched, `shadows` the rules that would have if they were enforced. `durable`
+    asks that the record of an allowed call be flushed, too. `marks` go to the store beside the decision, not in it.
+    """
 
     effect: Effect
     score: int
@@ -119,16 +197,19 @@ class Decision:
     requirements: tuple[Requirement, ...] = ()
     expires_in_seconds: int = 24 * 3600
     run_within_seconds: int = 3600
+    undo_seconds: int = 0
     paused: bool = False
+    shadows: tuple[RuleMatch, ...] = ()
+    history: tuple[HistoryUsed, ...] = ()
+    durable: bool = False
+    previews: tuple[ReadingCall, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    marks: tuple[Mark, ...] = field(default=(), compare=False)
 
 
 class VerdictKind(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
-
-
-Assurance = Literal["link", "cli"]
-"""How strongly we know who gave a verdict: `link` (signed in by a one-time link) is stronger than `cli`."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +226,22 @@ class Verdict:
     reason: str = ""
 
 
+def objection(verdict: Verdict, requirement: Requirement) -> str | None:
+    """Why an approval does not count towards a requirement, or None where it does."""
+    if verdict.reviewer in requirement.barred:
+        return f"`{verdict.reviewer}` is one of the agent's own people"
+    if requirement.roles and set(requirement.roles).isdisjoint(verdict.roles):
+        return f"`{verdict.reviewer}` has none of the roles it needs"
+    if ASSURANCES.index(verdict.assurance) < ASSURANCES.index(requirement.assurance):
+        return f"`{verdict.assurance}` does not say surely enough who approves: it needs `{requirement.assurance}`"
+    if requirement.surfaces and verdict.surface not in requirement.surfaces:
+        return f"it is not answered through `{verdict.surface}`"
+    return None
+
+
 def counts_for(verdict: Verdict, requirement: Requirement) -> bool:
-    """Whether an approval counts towards a requirement: by one of its roles, or by anyone where it names none."""
-    if verdict.kind is not VerdictKind.APPROVE:
-        return False
-    return not requirement.roles or not set(requirement.roles).isdisjoint(verdict.roles)
+    """Whether a verdict is an approval that counts towards a requirement."""
+    return verdict.kind is VerdictKind.APPROVE and objection(verdict, requirement) is None
 
 
 def approvals_for(requirement: Requirement, verdicts: Iterable[Verdict], digest: str) -> tuple[str, ...]:
@@ -186,6 +278,16 @@ class ToolCall:
     fingerprint: str
     definition: str
     meta_json: str = "{}"
+
+
+TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
+"""What of a held call's `_meta` is kept (W3C trace context); the rest is meant for a request that is long over."""
+
+
+def as_kept(call: ToolCall) -> ToolCall:
+    """The call as it is kept for later: its `_meta` without what only mattered to the request."""
+    meta = json.loads(call.meta_json)
+    return replace(call, meta_json=canonical_text({key: meta[key] for key in meta if key in TRACE_KEYS}))
 
 
 def digest_for(call: ToolCall, policy: str) -> str:
@@ -276,6 +378,12 @@ class CallRecord:
     verdicts: tuple[Verdict, ...] = ()
     outcome: Outcome | None = None
     events: tuple[CallEvent, ...] = field(default=())
+    previews: tuple[Preview, ...] = field(default=())
+
+    @property
+    def starts_at(self) -> str:
+        """From when on an approved call may run: until then its approval can be undone."""
+        return to_text(after(from_text(self.changed_at), self.decision.undo_seconds))
 
     @property
     def was_held(self) -> bool:

@@ -15,12 +15,14 @@ from itertools import islice
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+import anyio
 import jsonschema_rs
 from mcp_types.methods import validate_server_result
 from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 from pydantic import ValidationError
 
-from hitl_mcp.canonical import canonical_text, digest_of
+from hitl_mcp.calls import ToolCall
+from hitl_mcp.canonical import canonical_text, check_value, digest_of
 from hitl_mcp.errors import ArgumentsRefused
 from hitl_mcp.limits import (
     AGENT_REASON_CHARACTERS,
@@ -95,6 +97,8 @@ class ToolPolicy(Protocol):
 
     def wants_reason(self, name: str) -> bool: ...
 
+    def requires_reason(self, name: str) -> bool: ...
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -111,6 +115,7 @@ class Entry:
     definition: str
     input_schema: dict[str, Any]
     takes_reason: bool
+    needs_reason: bool
     shown: dict[str, Any]
     check: ArgumentCheck = field(repr=False, compare=False)
     source: Upstream = field(repr=False, compare=False)
@@ -124,12 +129,14 @@ class Entry:
         """Take the agent's `hitl_reason` off the arguments, where we added it; empty if it gave none.
 
         Raises:
-            ArgumentsRefused: It is no text, or too long.
+            ArgumentsRefused: It is no text, too long, or missing where the policy asks for it.
         """
         claim = arguments.pop(REASON_ARGUMENT, "") if self.takes_reason else ""
         if not isinstance(claim, str) or len(claim) > AGENT_REASON_CHARACTERS:
             problem = f"a text of at most {AGENT_REASON_CHARACTERS} characters is needed"
             raise ArgumentsRefused(f"$.arguments.{REASON_ARGUMENT}", problem)
+        if self.needs_reason and not claim.strip():
+            raise ArgumentsRefused(f"$.arguments.{REASON_ARGUMENT}", "it is missing: say why you want this call")
         return claim
 
     def validate(self, arguments: Mapping[str, Any]) -> None:
@@ -139,6 +146,23 @@ class Entry:
             ArgumentsRefused: They do not fit; every error is named, with its path.
         """
         self.check(arguments)
+
+    def call(self, arguments: Mapping[str, Any], agent: str, meta: Mapping[str, Any] | None = None) -> ToolCall:
+        """A call of this tool, bound to bytes and to what the tool is now.
+
+        Raises:
+            ArgumentsRefused: `meta` is not strict JSON.
+        """
+        return ToolCall(
+            upstream=self.upstream,
+            tool=self.tool,
+            name=self.name,
+            arguments_json=canonical_text(arguments),
+            agent=agent,
+            fingerprint=self.source.fingerprint,
+            definition=self.definition,
+            meta_json=canonical_text(check_value(dict(meta or {}), "$._meta")),
+        )
 
 
 class Catalog:
@@ -150,6 +174,7 @@ class Catalog:
         self._drafts: dict[str, tuple[tuple[dict[str, Any], ...], list[_Draft], list[str]]] = {}
         self._by_agent_name: dict[str, Entry] = {}
         self._by_name: dict[str, Entry] = {}
+        self._news = anyio.Event()
         self._callbacks: list[Callable[[], None]] = []
         self._tools_callbacks: list[Callable[[], None]] = []
         self.warnings: tuple[str, ...] = ()
@@ -168,6 +193,14 @@ class Catalog:
         """The tool of this full name, or None."""
         return self._by_name.get(name)
 
+    async def until_ready(self, name: str, seconds: float) -> None:
+        """Wait until the tool of this full name could be called, at most so long once all upstreams were tried."""
+        await self._upstreams.settled()
+        with anyio.move_on_after(seconds):
+            while (entry := self.find_by_name(name)) is not None and entry.upstream_state != "ready":
+                self._news = anyio.Event()
+                await self._news.wait()
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Have `callback` called, at once and without waiting, when tools or the state of an upstream changed."""
         self._callbacks.append(callback)
@@ -185,11 +218,18 @@ class Catalog:
         for upstream in self._upstreams.all():
             drafts, problems = self._drafts_of(upstream)
             warnings.extend(f"upstream `{upstream.name}`: {problem}" for problem in (*upstream.warnings, *problems))
-            entries.extend(_entry(upstream, draft, policy) for draft in drafts)
+            added = [_entry(upstream, draft, policy) for draft in drafts]
+            warnings.extend(
+                f"upstream `{upstream.name}`: tool `{entry.tool}` cannot be asked for a reason: its schema is composed"
+                for entry in added
+                if policy.requires_reason(entry.name) and not entry.needs_reason
+            )
+            entries.extend(added)
         kept, problems = _without_clashes(entries)
         self.warnings = (*warnings, *problems)
         self._by_agent_name = {entry.agent_name: entry for entry in kept}
         self._by_name = {entry.name: entry for entry in kept}
+        self._news.set()
         for callback in self._callbacks:
             callback()
         if self.tools() != before:
@@ -265,7 +305,8 @@ def _why_not_relayable(shown: dict[str, Any]) -> str | None:
 def _entry(upstream: Upstream, draft: _Draft, policy: ToolPolicy) -> Entry:
     name = f"{upstream.name}{SEPARATOR}{draft.name}"
     schema = draft.definition["inputSchema"]
-    asked_for_reason = with_reason(schema) if policy.wants_reason(name) else None
+    needed = policy.requires_reason(name)
+    asked_for_reason = with_reason(schema, required=needed) if needed or policy.wants_reason(name) else None
     shown = {**draft.definition, "name": _agent_name(name), "inputSchema": asked_for_reason or schema}
     output = shown.pop("outputSchema", None)
     if output is not None and policy.may_hold(name):
@@ -280,6 +321,7 @@ def _entry(upstream: Upstream, draft: _Draft, policy: ToolPolicy) -> Entry:
         definition=draft.digest,
         input_schema=schema,
         takes_reason=asked_for_reason is not None,
+        needs_reason=needed and asked_for_reason is not None,
         shown=shown,
         check=draft.check,
         source=upstream,
@@ -312,15 +354,17 @@ def _without_clashes(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
 # Schemas that agents get.
 
 
-def with_reason(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def with_reason(schema: Mapping[str, Any], *, required: bool = False) -> dict[str, Any] | None:
     """An input schema with `hitl_reason` as one more property; None where adding it could change what it says."""
     properties = schema.get("properties")
     is_plain = all(keyword in _PLAIN_KEYWORDS or keyword.startswith("x-") for keyword in schema)
     if schema.get("type") != "object" or not isinstance(properties, dict) or not is_plain:
         return None
-    if REASON_ARGUMENT in properties or REASON_ARGUMENT in (schema.get("required") or ()):
+    needed = schema.get("required") or []
+    if REASON_ARGUMENT in properties or REASON_ARGUMENT in needed:
         return None
-    return {**schema, "properties": {**properties, REASON_ARGUMENT: _REASON_SCHEMA}}
+    asked = {**schema, "properties": {**properties, REASON_ARGUMENT: _REASON_SCHEMA}}
+    return {**asked, "required": [*needed, REASON_ARGUMENT]} if required else asked
 
 
 def widened(schema: object) -> dict[str, Any] | None:

@@ -16,13 +16,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from hitl_mcp.documents import Document, Problem, Strict, check, read_document, refuse, refuse_all
+from hitl_mcp.documents import Document, Problem, Strict, check, one_of, read_document, refuse, refuse_all
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.limits import UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
 from hitl_mcp.people import Agent, People, Reviewer
 from hitl_mcp.secrets import unknown_reference
+from hitl_mcp.shipped import ready_policies
 
-__all__ = ["Config", "ReviewConfig", "UpstreamConfig", "load_config", "policy_paths"]
+__all__ = ["Config", "PolicySource", "ReviewConfig", "UpstreamConfig", "load_config", "policy_sources"]
 
 _UPSTREAM_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
 _AGENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
@@ -64,12 +65,30 @@ class ReviewConfig:
 
 
 @dataclass(frozen=True)
+class PolicySource:
+    """A policy file, and for a ready policy the upstream it is used for and whose role each of its roles is."""
+
+    path: Path
+    upstream: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PolicyUse:
+    """A ready policy as the config names it."""
+
+    name: str
+    upstream: str | None
+    roles: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Config:
     """A config that was found right. `path` is the real path of its file, to which other paths in it are relative."""
 
     path: Path
     upstreams: Mapping[str, UpstreamConfig]
-    policies: tuple[str, ...]
+    policies: tuple[str | PolicyUse, ...]
     store: str = "sqlite"
     review: ReviewConfig = field(default_factory=ReviewConfig)
     http_enabled: bool = False
@@ -89,13 +108,14 @@ def load_config(path: Path) -> Config:
     _check_names(document)
     if written:
         _check_tokens(document, written.agents)
+        policies = _policies(document, written)
     if document.findings or written is None:
         raise ConfigError(sorted(document.findings, key=lambda finding: (finding.line, finding.column)))
     real = path.resolve()
     return Config(
         path=real,
         upstreams=MappingProxyType({name: _upstream(name, one) for name, one in written.upstreams.items()}),
-        policies=tuple(written.policies),
+        policies=policies,
         store=written.store if written.store == "sqlite" else str(real.parent / Path(written.store).expanduser()),
         review=ReviewConfig(written.review.host, written.review.port, written.review.public_url),
         http_enabled=written.http.enabled,
@@ -108,18 +128,22 @@ def load_config(path: Path) -> Config:
     )
 
 
-def policy_paths(config: Config) -> list[Path]:
-    """The policy files that a config names, each once, in the order of their names.
+def policy_sources(config: Config) -> list[PolicySource]:
+    """The policy files that a config names, each once, in the order of their names; then the ready ones it uses.
 
     Raises:
         ConfigError: One of its globs finds no file.
     """
     found: dict[Path, Path] = {}
+    used: list[PolicySource] = []
     missing: list[int] = []
-    folder = config.path.parent
-    for index, pattern in enumerate(config.policies):
-        names = glob.glob(str(Path(pattern).expanduser()), root_dir=folder, recursive=True)
-        files = [file for file in (folder / name for name in names) if file.is_file()]
+    ready = ready_policies()
+    for index, named in enumerate(config.policies):
+        if isinstance(named, PolicyUse):
+            used.append(PolicySource(ready[named.name], named.upstream, named.roles))
+            continue
+        names = glob.glob(str(Path(named).expanduser()), root_dir=config.path.parent, recursive=True)
+        files = [file for file in (config.path.parent / name for name in names) if file.is_file()]
         found |= {file.resolve(): file for file in files}
         if not files:
             missing.append(index)
@@ -129,7 +153,7 @@ def policy_paths(config: Config) -> list[Path]:
             message = f"no policy file is found by `{config.policies[index]}`"
             document.find(("policies", index), message, "paths are relative to the config file")
         raise ConfigError(document.findings)
-    return sorted(found.values())
+    return [*(PolicySource(path) for path in sorted(found.values())), *used]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -287,10 +311,17 @@ class _Reviewer(Strict):
     roles: list[Annotated[str, AfterValidator(_role)]] = Field(default_factory=list)
 
 
+class _Use(Strict):
+    noun: ClassVar[str] = "a ready policy that is used"
+    use: str
+    upstream: str | None = None
+    roles: dict[str, str] = Field(default_factory=dict)
+
+
 class _Written(Strict):
     noun: ClassVar[str] = "a config"
     upstreams: dict[str, _Upstream]
-    policies: Annotated[list[str], BeforeValidator(_policies_named)] = Field(default=None, validate_default=True)
+    policies: Annotated[list[Any], BeforeValidator(_policies_named)] = Field(default=None, validate_default=True)
     store: Annotated[str, AfterValidator(_store)] = "sqlite"
     review: _Review = _Review()
     http: _Http = _Http()
@@ -298,6 +329,37 @@ class _Written(Strict):
     reviewers: dict[str, _Reviewer] = Field(default_factory=dict)
     env_file: Annotated[str, AfterValidator(_not_empty)] = ""
     wait_seconds: Annotated[float, _between(1, LONGEST_WAIT_SECONDS, "wait_seconds")] = WAIT_SECONDS
+
+
+def _policies(document: Document, written: _Written) -> tuple[str | PolicyUse, ...]:
+    """The policies that are named: globs of files, and ready policies."""
+    named: list[str | PolicyUse] = []
+    for index, item in enumerate(written.policies):
+        place = ("policies", index)
+        if isinstance(item, str) and item:
+            named.append(item)
+        elif not isinstance(item, dict):
+            document.find(
+                place, "not a policy: a file or a ready one is named", "write `mine.yaml`, or `{use: cautious}`"
+            )
+        elif (use := check(document, _Use, place)) is not None:
+            _known_use(document, place, use, written)
+            named.append(PolicyUse(use.use, use.upstream, MappingProxyType(use.roles)))
+    return tuple(named)
+
+
+def _known_use(document: Document, place: tuple[str, int], use: _Use, written: _Written) -> None:
+    ready = ready_policies()
+    if use.use not in ready:
+        document.find((*place, "use"), f"no ready policy is called `{use.use}`", one_of(use.use, ready, "they"))
+    if use.upstream is not None and use.upstream not in written.upstreams:
+        message = f"no upstream is called `{use.upstream}`"
+        document.find((*place, "upstream"), message, one_of(use.upstream, written.upstreams, "they"))
+    known = sorted({role for one in written.reviewers.values() for role in one.roles})
+    for role, mapped in use.roles.items():
+        if known and mapped not in known:
+            message = f"no reviewer has the role `{mapped}`"
+            document.find((*place, "roles", role), message, one_of(mapped, known, "their roles"))
 
 
 def _upstream(name: str, written: _Upstream) -> UpstreamConfig:

@@ -6,11 +6,13 @@ against what its reviewers saw, claimed by one guarded update, and only then sen
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -20,11 +22,13 @@ from anyio.abc import TaskGroup
 from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status, digest_for, unmet
 from hitl_mcp.canonical import canonical_bytes
 from hitl_mcp.catalog import Catalog
-from hitl_mcp.clock import Clock, to_text
+from hitl_mcp.clock import Clock, from_text, to_text
 from hitl_mcp.decider import Decider
 from hitl_mcp.errors import NotSent, OutcomeUnknown, StoreError, UpstreamRefused
 from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
-from hitl_mcp.store import Feed, FeedBehind, SqliteStore
+from hitl_mcp.policy.explanation import explained
+from hitl_mcp.policy.history import History, replayed
+from hitl_mcp.store import Feed, FeedBehind, LastLook, SqliteStore
 from hitl_mcp.upstreams import Send, Upstream, Upstreams
 
 logger = logging.getLogger(__name__)
@@ -37,11 +41,11 @@ class Run:
     """A request on its way through the gate, for whoever asked it.
 
     `recorded` is set once `record` (or `error`) is there; `finished` once an allowed call ended. An allowed call's
-    result lives only here, never in the store.
+    result lives only here, never in the store. `limit_seconds` is how long it may take where that is less than usual.
     """
 
-    recorded: anyio.Event = field(default_factory=anyio.Event)
-    finished: anyio.Event = field(default_factory=anyio.Event)
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
     record: CallRecord | None = None
     repeat: bool = False
     error: StoreError | None = None
@@ -49,6 +53,7 @@ class Run:
     result: dict[str, Any] | None = None
     refusal: UpstreamRefused | None = None
     cancel_requested: bool = False
+    limit_seconds: float | None = None
     sending: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
@@ -129,7 +134,14 @@ class Executor:
                     if self._may_start(record):
                         self._in_hand.add(record.id)
                         self._tasks.start_soon(self._run_one, record)
-                await self._news.wait()
+                with anyio.move_on_after(self._seconds_to_next_start(page.calls)):
+                    await self._news.wait()
+
+    def _seconds_to_next_start(self, approved: Iterable[CallRecord]) -> float | None:
+        """How long until the first approval that could still be undone stands; None where there is no such."""
+        now = self._clock.now()
+        waits = [(from_text(record.starts_at) - now).total_seconds() for record in approved]
+        return min((seconds for seconds in waits if seconds > 0), default=None)
 
     def _look_again(self) -> None:
         self._news.set()
@@ -144,7 +156,9 @@ class Executor:
         """Whether to try now; a call that must wait stays approved, for as long as its `run_by` allows."""
         upstream = self._upstreams.get(record.call.upstream)
         waits_for_upstream = upstream is not None and upstream.state != "ready"
-        return record.id not in self._in_hand and self._store.paused is None and not waits_for_upstream
+        if record.id in self._in_hand or self._store.paused is not None or waits_for_upstream:
+            return False
+        return record.starts_at <= to_text(self._clock.now())
 
     async def _run_one(self, record: CallRecord) -> None:
         try:
@@ -152,7 +166,7 @@ class Executor:
             if reason is not None:
                 await self._store.invalidate(record.id, reason)
                 return
-            claimed = await self._store.claim(record)
+            claimed = await self._store.claim(record, partial(self._last_look, record))
             if claimed is None:
                 self._look_again()  # it changed since it was read, or a pause came in between and may be over again
             else:
@@ -166,7 +180,7 @@ class Executor:
             self._in_hand.discard(record.id)
 
     def _why_invalid(self, record: CallRecord) -> str | None:
-        """Why an approved call must not run after all, or None: the last look before the claim."""
+        """Why an approved call is no longer what was shown, or None."""
         call = record.call
         entry = self._catalog.find_by_name(call.name)
         upstream = self._upstreams.get(call.upstream)
@@ -178,13 +192,24 @@ class Executor:
             return f"the tool `{call.name}` is no longer there"
         if entry.definition != call.definition:
             return f"the definition of `{call.name}` changed since it was shown"
-        now = self._decider.decide(entry, json.loads(call.arguments_json), call.agent)
+        return None
+
+    def _last_look(self, record: CallRecord, history: History) -> LastLook:
+        """Decide an approved call again, as the claim takes it: by what its decision was told, and budgets as they are.
+
+        Runs on the store's thread; what it reads of us is replaced whole, never changed.
+        """
+        entry = self._catalog.find_by_name(record.call.name)
+        if entry is None:
+            return LastLook(f"the tool `{record.call.name}` is no longer there")
+        told = replayed(record.decision.history, history)
+        now = self._decider.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
         if now.effect is Effect.DENY:
-            return "the policy denies it now: " + "; ".join(now.reasons)
+            return LastLook(f"the policy denies it now: {explained(now).in_a_line}")
         missing = unmet(now.requirements, record.verdicts, record.digest)
         if now.effect is Effect.HOLD and missing:
-            return "the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing)
-        return None
+            return LastLook("the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing))
+        return LastLook(None, now.marks)
 
     # Sending.
 
@@ -201,7 +226,7 @@ class Executor:
         if upstream is None:
             run.outcome = self._unsent(f"there is no upstream `{record.call.upstream}`")
             return
-        seconds = upstream.config.timeout_seconds
+        seconds = min(upstream.config.timeout_seconds, run.limit_seconds or upstream.config.timeout_seconds)
         run.sending.deadline = anyio.current_time() + seconds
         self._sending.add(record.id)
         try:

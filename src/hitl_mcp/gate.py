@@ -13,16 +13,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from hitl_mcp.calls import Asked, Decision, Effect, ToolCall
-from hitl_mcp.canonical import canonical_text, check_value
+from hitl_mcp.calls import Asked, ToolCall
+from hitl_mcp.canonical import check_value
 from hitl_mcp.catalog import Catalog
-from hitl_mcp.decider import Decider
+from hitl_mcp.decider import Decider, Ready
 from hitl_mcp.errors import StoreError, ToolNotFound
 from hitl_mcp.executor import Executor, Run
 from hitl_mcp.store import SqliteStore
-
-TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
-"""What of a held call's `_meta` is kept (W3C trace context); the rest is meant for a request that is long over."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,16 @@ class Gate:
             ArgumentsRefused: The arguments are not strict JSON, or do not fit the tool's schema.
             StoreError: The record cannot be written, so nothing ran.
         """
-        call, claim, decision = self._decide(asked)
+        entry = self.catalog.find(asked.name)
+        if entry is None:
+            raise ToolNotFound(asked.name)
+        arguments = check_value(dict(asked.arguments), "$.arguments")
+        said = Asked(asked.conversation, entry.take_claim(arguments))
+        entry.validate(arguments)
+        call = entry.call(arguments, asked.agent, asked.meta)
         run = Run()
-        self.tasks.start_soon(self._record_and_run, call, Asked(asked.conversation, claim), decision, run)
+        ready = self.decider.ready(entry, arguments, asked.agent)
+        self.tasks.start_soon(self._record_and_run, call, said, ready, run)
         try:
             await run.recorded.wait()
         except anyio.get_cancelled_exc_class():
@@ -66,31 +70,9 @@ class Gate:
             raise run.error
         return run
 
-    def _decide(self, asked: AgentCall) -> tuple[ToolCall, str, Decision]:
-        entry = self.catalog.find(asked.name)
-        if entry is None:
-            raise ToolNotFound(asked.name)
-        arguments = check_value(dict(asked.arguments), "$.arguments")
-        claim = entry.take_claim(arguments)
-        entry.validate(arguments)
-        decision = self.decider.decide(entry, arguments, asked.agent)
-        kept = asked.meta if decision.effect is Effect.ALLOW else TRACE_KEYS
-        meta = {key: asked.meta[key] for key in asked.meta if key in kept}
-        call = ToolCall(
-            upstream=entry.upstream,
-            tool=entry.tool,
-            name=entry.name,
-            arguments_json=canonical_text(arguments),
-            agent=asked.agent,
-            fingerprint=entry.source.fingerprint,
-            definition=entry.definition,
-            meta_json=canonical_text(check_value(meta, "$._meta")),
-        )
-        return call, claim, decision
-
-    async def _record_and_run(self, call: ToolCall, asked: Asked, decision: Decision, run: Run) -> None:
+    async def _record_and_run(self, call: ToolCall, asked: Asked, ready: Ready, run: Run) -> None:
         try:
-            admission = await self.store.admit(call, asked, decision)
+            admission = await self.store.admit(call, asked, ready.decide, durable=ready.durable)
             run.record, run.repeat = admission.record, admission.repeat
         except StoreError as error:
             run.error = error

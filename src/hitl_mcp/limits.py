@@ -169,3 +169,60 @@ EVENT_KEEPALIVE_SECONDS = 15
 
 LOGIN_FAILURES_PER_MINUTE = 20
 """Wrong sign-in codes before more are refused unread; a person mistypes none, since links are clicked."""
+
+COUNTED_VALUES = 200
+"""Values of one call that a novelty signal looks up; a mail to more addresses is new in full."""
+
+FUNCTION_ENTRIES = 1000
+"""Entries of a list that a condition's function takes: more addresses or words than one call really has."""
+
+GLOB_CHARACTERS = 256
+"""A glob in a condition; matching costs at most its length times the text's: 40 ms, where both are chosen for it."""
+
+GLOB_TEXT_CHARACTERS = 64 * 1024
+"""The text that a glob in a condition is matched with: a long mail."""
+
+NUMBER_CHARACTERS = 40
+"""A number written as text: more than any double has digits."""
+
+ADDRESS_CHARACTERS = 254
+"""One mail address (RFC 5321, as RFC 3696's erratum counts it)."""
+
+DOMAIN_CHARACTERS = 253
+"""One domain name (RFC 1035, without the final dot)."""
+
+PATH_CHARACTERS = 4096
+"""One path: `PATH_MAX` of Linux."""
+
+URL_CHARACTERS = 8192
+"""One URL: what common servers accept; browsers take more, and nobody reads it."""
+
+COMMAND_CHARACTERS = 8192
+"""One command line; reading it is linear, and a longer one is a script, which people should look at."""
+
+SQL_CHARACTERS = 20_000
+"""One SQL text; strings in it are long, statements are not."""
+
+SQL_TOKENS = 1000
+"""Words and signs in one SQL text: parsing takes 20 µs each, in up to four dialects."""
+
+POLICY_LOOK_SECONDS = 0.5
+"""Between two looks at the policy files; a change must look the same twice before it is read."""
+
+SQL_STEPS = 1000
+"""Steps, forward and back, that parsing one SQL statement may take beside those for its length: a few milliseconds."""
+
+SQL_STEPS_PER_TOKEN = 5
+"""Steps for each word or sign of it; common statements take one to three, and some nestings would take 2^n."""
+
+READING_SECONDS = 5
+"""How long a preview or a probe may take: people look at the call meanwhile, and decide without it."""
+
+UPSTREAM_BACK_SECONDS = 30
+"""How long a preview or a probe waits for an upstream that is down: one that died is started again within seconds."""
+
+PROBES_AFTER_SECONDS = (0, 30, 300)
+"""When a call of unknown outcome is probed, each after the one before: what was sent may take a while to show."""
+
+RESULT_SHOWN_BYTES = 256 * 1024
+"""A longer result of a preview is not kept: nobody reads it before deciding."""

@@ -53,6 +53,10 @@ class People:
             return self.reviewers[name]
         return Reviewer(LOCAL, every_role=not self.reviewers) if name == LOCAL else None
 
+    def owner_of(self, agent: str) -> str | None:
+        """Whose agent this is, where the config says so."""
+        return self.agents[agent].owner if agent in self.agents else None
+
     def everyone(self) -> tuple[Reviewer, ...]:
         """All who could give a verdict."""
         local = self.reviewer(LOCAL)
@@ -64,7 +68,8 @@ class People:
         able = [
             reviewer
             for reviewer in self.everyone()
-            if reviewer.every_role or not requirement.roles or not reviewer.roles.isdisjoint(requirement.roles)
+            if (reviewer.every_role or not requirement.roles or not reviewer.roles.isdisjoint(requirement.roles))
+            and reviewer.name not in requirement.barred
         ]
         return len(able) >= requirement.quorum
 

@@ -22,6 +22,12 @@ def policy_path(name: str) -> Path:
     return _shipped("policies", name)
 
 
+def ready_policies() -> dict[str, Path]:
+    """Every ready policy by the name it is used by: `{use: github}`."""
+    folder = _shipped("policies", ".")
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
 def example_path(name: str) -> Path:
     """The file or folder of this name under `examples/`, such as `sandbox/server.py`.
 

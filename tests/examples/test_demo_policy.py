@@ -9,7 +9,7 @@ import pytest
 
 from examples.sandbox.server import make_server
 from hitl_mcp.calls import Decision
-from hitl_mcp.config import load_config, policy_paths
+from hitl_mcp.config import load_config, policy_sources
 from hitl_mcp.policy import Policy, Subject, decide, load_policy
 from hitl_mcp.shipped import example_path
 
@@ -18,7 +18,7 @@ from hitl_mcp.shipped import example_path
 def policy() -> Policy:
     """The demo's policy, with the people its config names."""
     config = load_config(example_path("demo/hitl.yaml"))
-    return load_policy(policy_paths(config), config.people)
+    return load_policy(policy_sources(config), config.people)
 
 
 def decided(policy: Policy, tool: str, **arguments: Any) -> Decision:

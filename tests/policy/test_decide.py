@@ -29,7 +29,7 @@ PAYING = """
       - {id: irreversible, tool: "*__delete_*", points: 45, reason: a deletion cannot be undone}
       - {id: much, tool: "bank__pay", points: 40, when: args.amount > 1000, reason: "{args.amount} is paid out"}
       - {id: abroad, tool: "bank__*", points: 35, when: args.to.startsWith("DE") == false, reason: it goes abroad}
-      - {id: night, tool: "bank__pay", points: 20, when: now.getHours() < 6 || args.urgent, reason: in a hurry}
+      - {id: night, tool: "bank__pay", points: 20, when: now.getHours("UTC") < 6 || args.urgent, reason: in a hurry}
     rules:
       - {id: reads-run, tool: ["*__get_*", "bank__balance"], effect: allow, reason: reading changes nothing}
       - {id: pays-run, tool: "bank__pay", effect: allow, unless: args.to == "DE0", reason: paying is the agent's work}

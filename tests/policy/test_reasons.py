@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hitl_mcp.policy.reasons import filled, legible, misplaced_braces
+from hitl_mcp.calls import Effect
+from hitl_mcp.policy.reasons import by_rule, filled, legible, misplaced_braces
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ from hitl_mcp.policy.reasons import filled, legible, misplaced_braces
         ("{args.x}", {"x": "line\nbreak"}, '"line\\nbreak"'),
         ("{args.x}", {"x": "\u202eabc\u200b\u2028"}, '"\\u202eabc\\u200b\\u2028"'),
         ("{args.x}", {"x": "\U000e0041"}, '"\\u{e0041}"'),
+        ("{args.x}", {"x": "\U0001fffe\uffff"}, '"\\u{1fffe}\\uffff"'),
         ("{args.x}", {"x": "{args.y}", "y": 1}, '"{args.y}"'),
     ],
 )
@@ -52,3 +54,26 @@ def test_a_text_is_cut_within_its_limit() -> None:
     """Escapes count as what they take."""
     assert legible("\u200b" * 10, 20) == "\\u200b" * 3 + "\\…"
     assert legible("x" * 20, 20) == "x" * 20
+
+
+def test_a_text_longer_than_its_limit_ends_in_an_ellipsis_within_it() -> None:
+    """One character too many is cut, and the mark of it counts."""
+    assert legible("x" * 21, 20) == "x" * 19 + "…"
+    assert legible("a\nb") == "a\\u000ab"
+
+
+@pytest.mark.parametrize(
+    ("effect", "bound", "error", "sentence"),
+    [
+        (Effect.DENY, "", None, "no (rule `r`)"),
+        (Effect.DENY, "args.a >\n   1", None, "no (rule `r`: args.a > 1)"),
+        (Effect.HOLD, "args.a > 1", None, "no"),
+        (Effect.ALLOW, "args.a > 1", None, "no"),
+        (Effect.HOLD, "args.a > 1", "e", "no (rule `r` applies because it could not be evaluated: e)"),
+    ],
+)
+def test_a_refusal_names_the_rule_and_its_condition_on_one_line(
+    effect: Effect, bound: str, error: str | None, sentence: str
+) -> None:
+    """A hold needs no more than its reason: the agent cannot comply with it."""
+    assert by_rule("r", effect, "no", bound, error) == sentence

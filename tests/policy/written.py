@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from hitl_mcp.config import PolicySource
 from hitl_mcp.people import People, Reviewer
 from hitl_mcp.policy import Policy, Subject, load_policy
 
@@ -30,7 +31,7 @@ def policy_of(text: str, people: People = TWO_PEOPLE) -> Policy:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.yaml")
         path.write_text("version: 1\n" + dedent(text), encoding="utf-8")
-        return load_policy([path], people)
+        return load_policy([PolicySource(path)], people)
 
 
 def subject_of(

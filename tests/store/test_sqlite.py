@@ -21,7 +21,7 @@ from hitl_mcp.limits import EVENT_QUEUE_LENGTH
 from hitl_mcp.store import FeedBehind, SqliteStore, open_sqlite
 from hitl_mcp.store.statements import migrations, sql, statements
 from tests.clocks import HandClock
-from tests.samples import allowed, denied, held, tool_call, verdict
+from tests.samples import admit, allowed, claim, denied, held, tool_call, verdict
 
 ASKED = Asked(conversation="conv", claim="the user asked for it")
 
@@ -41,7 +41,7 @@ async def store(tmp_path: Path, clock: HandClock) -> AsyncIterator[SqliteStore]:
 
 async def hold(store: SqliteStore, decision: Decision | None = None, **changes: Any) -> CallRecord:
     """A call that is held."""
-    return (await store.admit(tool_call(**changes), ASKED, decision or held())).record
+    return (await admit(store, tool_call(**changes), ASKED, decision or held())).record
 
 
 async def approve(store: SqliteStore, **changes: Any) -> CallRecord:
@@ -53,7 +53,7 @@ async def approve(store: SqliteStore, **changes: Any) -> CallRecord:
 async def run(store: SqliteStore, **changes: Any) -> CallRecord:
     """A call that was approved and is running."""
     record = await approve(store, **changes)
-    claimed = await store.claim(record)
+    claimed = await claim(store, record)
     assert claimed is not None
     return claimed
 
@@ -83,15 +83,15 @@ async def test_a_held_call_survives_the_store_being_closed(tmp_path: Path, clock
 
 async def test_denied_and_allowed_calls_are_inserted_as_such(store: SqliteStore) -> None:
     """A denied call is final at once; an allowed one is inserted as running."""
-    refused = await store.admit(tool_call(), ASKED, denied())
-    running = await store.admit(tool_call(), ASKED, allowed())
+    refused = await admit(store, tool_call(), ASKED, denied())
+    running = await admit(store, tool_call(), ASKED, allowed())
     assert (refused.record.status, running.record.status) == (Status.DENIED, Status.RUNNING)
 
 
 async def test_an_identical_request_gets_the_held_record(store: SqliteStore) -> None:
     """The second request adds nothing and is told it is a repeat."""
-    first = await store.admit(tool_call(), ASKED, held())
-    second = await store.admit(tool_call(), Asked("another"), held())
+    first = await admit(store, tool_call(), ASKED, held())
+    second = await admit(store, tool_call(), Asked("another"), held())
     assert (first.repeat, second.repeat) == (False, True)
     assert second.record.id == first.record.id
     assert len((await store.list_calls(None)).calls) == 1
@@ -120,7 +120,7 @@ async def test_a_hundred_identical_requests_at_once_make_one_record(store: Sqlit
 async def test_a_deny_of_the_current_policy_comes_before_an_open_record(store: SqliteStore) -> None:
     """What is denied now is denied, even if the same request is still held from before."""
     record = await hold(store)
-    again = await store.admit(tool_call(), ASKED, denied())
+    again = await admit(store, tool_call(), ASKED, denied())
     assert (again.record.status, again.repeat) == (Status.DENIED, False)
     assert (await store.get(record.id)).status is Status.HELD
 
@@ -128,7 +128,7 @@ async def test_a_deny_of_the_current_policy_comes_before_an_open_record(store: S
 async def test_an_open_record_answers_even_where_the_policy_now_allows(store: SqliteStore) -> None:
     """Running it now and again on approval would send the same bytes twice."""
     record = await hold(store)
-    again = await store.admit(tool_call(), ASKED, allowed())
+    again = await admit(store, tool_call(), ASKED, allowed())
     assert (again.record.id, again.repeat) == (record.id, True)
 
 
@@ -137,9 +137,9 @@ async def test_a_rejection_answers_repeats_for_ten_minutes(store: SqliteStore, c
     record = await hold(store)
     await store.add_verdict(record.id, verdict(record.digest, VerdictKind.REJECT))
     clock.forward(599)
-    assert (await store.admit(tool_call(), ASKED, held())).record.id == record.id
+    assert (await admit(store, tool_call(), ASKED, held())).record.id == record.id
     clock.forward(2)
-    assert (await store.admit(tool_call(), ASKED, held())).record.id != record.id
+    assert (await admit(store, tool_call(), ASKED, held())).record.id != record.id
 
 
 async def test_an_outcome_answers_repeats_until_a_minute_after_it_was_handed_over(
@@ -149,12 +149,12 @@ async def test_an_outcome_answers_repeats_until_a_minute_after_it_was_handed_ove
     record = await run(store)
     await store.settle(record.id, outcome(clock), durable=True)
     clock.forward(23 * 3600)
-    assert (await store.admit(tool_call(), ASKED, held())).record.id == record.id
+    assert (await admit(store, tool_call(), ASKED, held())).record.id == record.id
     await store.hand_over(record.id)
     clock.forward(59)
-    assert (await store.admit(tool_call(), ASKED, held())).repeat
+    assert (await admit(store, tool_call(), ASKED, held())).repeat
     clock.forward(2)
-    assert not (await store.admit(tool_call(), ASKED, held())).repeat
+    assert not (await admit(store, tool_call(), ASKED, held())).repeat
 
 
 async def test_an_outcome_nobody_fetched_answers_repeats_for_a_day(store: SqliteStore, clock: HandClock) -> None:
@@ -162,21 +162,21 @@ async def test_an_outcome_nobody_fetched_answers_repeats_for_a_day(store: Sqlite
     record = await run(store)
     await store.settle(record.id, outcome(clock), durable=True)
     clock.forward(24 * 3600 + 1)
-    assert not (await store.admit(tool_call(), ASKED, held())).repeat
+    assert not (await admit(store, tool_call(), ASKED, held())).repeat
 
 
 async def test_allowed_calls_are_never_folded(store: SqliteStore) -> None:
     """Two identical allowed calls are two calls."""
-    first, second = [await store.admit(tool_call(), ASKED, allowed()) for _ in range(2)]
+    first, second = [await admit(store, tool_call(), ASKED, allowed()) for _ in range(2)]
     assert first.record.id != second.record.id
     assert not second.repeat
 
 
 async def test_a_repeat_of_an_unknown_allowed_call_is_linked_to_it(store: SqliteStore, clock: HandClock) -> None:
     """It is a new record, and it says which one may have happened before."""
-    first = (await store.admit(tool_call(), ASKED, allowed())).record
+    first = (await admit(store, tool_call(), ASKED, allowed())).record
     await store.settle(first.id, outcome(clock, Status.UNKNOWN), durable=False)
-    second = (await store.admit(tool_call(), ASKED, allowed())).record
+    second = (await admit(store, tool_call(), ASKED, allowed())).record
     assert (second.id != first.id, second.repeat_of) == (True, first.id)
 
 
@@ -193,7 +193,7 @@ async def test_one_approval_of_two_moves_nothing(store: SqliteStore) -> None:
     record = await hold(store, held(Requirement("pay", quorum=2)))
     after = await store.add_verdict(record.id, verdict(record.digest))
     assert after.status is Status.HELD
-    assert await store.claim(after) is None
+    assert await claim(store, after) is None
     assert (await store.add_verdict(record.id, verdict(record.digest, reviewer="erin"))).status is Status.APPROVED
 
 
@@ -223,6 +223,19 @@ async def test_an_approval_without_the_role_is_refused(store: SqliteStore) -> No
     assert (await store.get(record.id)) == record
 
 
+async def test_an_approval_by_the_agent_s_own_people_is_refused(store: SqliteStore) -> None:
+    """Whom a requirement bars may reject, but not approve: another's approval is asked for."""
+    record = await hold(store, held(Requirement("pay", barred=("dana",), assurance="link")))
+    with pytest.raises(NotAllowed, match="`dana` is one of the agent's own people"):
+        await store.add_verdict(record.id, verdict(record.digest))
+    with pytest.raises(NotAllowed, match="`cli` does not say surely enough who approves: it needs `link`"):
+        await store.add_verdict(record.id, verdict(record.digest, reviewer="li", assurance="cli"))
+    assert (await store.get(record.id)) == record
+    approved = await store.add_verdict(record.id, verdict(record.digest, reviewer="li"))
+    assert approved.status is Status.APPROVED
+    assert approved.decision.requirements == record.decision.requirements
+
+
 async def test_a_verdict_on_other_bytes_is_refused(store: SqliteStore) -> None:
     """A digest that is not the call's moves nothing."""
     record = await hold(store)
@@ -236,7 +249,7 @@ async def test_an_approved_call_can_be_undone_before_it_is_claimed(store: Sqlite
     record = await approve(store)
     after = await store.add_verdict(record.id, verdict(record.digest, VerdictKind.REJECT, reviewer="erin"))
     assert after.status is Status.REJECTED
-    assert await store.claim(record) is None
+    assert await claim(store, record) is None
 
 
 @pytest.mark.promise("R3")
@@ -245,12 +258,12 @@ async def test_a_call_is_claimed_at_most_once(store: SqliteStore) -> None:
     record = await approve(store)
     claims: list[CallRecord | None] = []
 
-    async def claim() -> None:
-        claims.append(await store.claim(record))
+    async def take() -> None:
+        claims.append(await claim(store, record))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(50):
-            tasks.start_soon(claim)
+            tasks.start_soon(take)
     assert len([claimed for claimed in claims if claimed is not None]) == 1
 
 
@@ -259,7 +272,7 @@ async def test_a_call_that_changed_since_it_was_checked_is_not_claimed(store: Sq
     checked = await approve(store)
     with contextlib.closing(sqlite3.connect(tmp_path / "hitl.db", isolation_level=None)) as intruder:
         intruder.execute("UPDATE calls SET arguments_json = '{}' WHERE id = ?", [checked.id])
-    assert await store.claim(checked) is None
+    assert await claim(store, checked) is None
     assert (await store.get(checked.id)).status is Status.APPROVED
 
 
@@ -286,7 +299,7 @@ async def test_an_approval_that_could_not_run_in_time_expires(store: SqliteStore
     """After `run_within` it cannot be claimed, even before the sweep came by."""
     record = await approve(store)
     clock.forward(300)
-    assert await store.claim(record) is None
+    assert await claim(store, record) is None
     after = await store.get(record.id)
     assert (after.status, after.closed_reason) == (Status.EXPIRED, "approved, but it could not run in time")
 
@@ -324,14 +337,14 @@ async def test_a_pause_stops_claims_and_new_runs_but_no_verdicts(store: SqliteSt
     """While paused nothing starts; an approved call waits; after resuming it can be claimed."""
     record = await hold(store)
     await store.pause("dana", "incident")
-    refused = (await store.admit(tool_call(agent="two"), ASKED, allowed())).record
+    refused = (await admit(store, tool_call(agent="two"), ASKED, allowed())).record
     assert (refused.status, refused.decision.paused) == (Status.DENIED, True)
     assert refused.decision.reasons == ("paused by dana at 2026-11-22T12:00:00Z: incident",)
     approved = await store.add_verdict(record.id, verdict(record.digest))
     assert approved.status is Status.APPROVED
-    assert await store.claim(approved) is None
+    assert await claim(store, approved) is None
     await store.resume("dana")
-    assert await store.claim(approved) is not None
+    assert await claim(store, approved) is not None
 
 
 async def test_a_pause_outlives_the_gateway(tmp_path: Path, clock: HandClock) -> None:
@@ -348,7 +361,7 @@ async def test_at_boot_what_was_running_is_unknown(tmp_path: Path, clock: HandCl
     """A restart makes running calls unknown, allowed ones too, and touches no other."""
     async with open_sqlite(tmp_path / "hitl.db", clock) as first:
         running = await run(first)
-        allowed_one = (await first.admit(tool_call(agent="two"), ASKED, allowed())).record
+        allowed_one = (await admit(first, tool_call(agent="two"), ASKED, allowed())).record
         waiting = await hold(first, agent="three")
         approved = await approve(first, agent="four")
     async with open_sqlite(tmp_path / "hitl.db", clock) as second:
@@ -407,7 +420,7 @@ async def test_a_follower_that_falls_behind_is_told_so(store: SqliteStore) -> No
     """It loses events rather than memory, and knows that it must read again."""
     with store.follow() as feed:
         for _ in range(EVENT_QUEUE_LENGTH + 1):
-            await store.admit(tool_call(), ASKED, denied())
+            await admit(store, tool_call(), ASKED, denied())
         with pytest.raises(FeedBehind):
             await feed.next()
 
@@ -456,12 +469,12 @@ async def test_no_step_leaves_the_lifecycle(store: SqliteStore, clock: HandClock
     async def in_status(status: Status, number: int) -> CallRecord:
         name = f"agent{number}"
         if status is Status.DENIED:
-            return (await store.admit(tool_call(agent=name), ASKED, denied())).record
+            return (await admit(store, tool_call(agent=name), ASKED, denied())).record
         record = await hold(store, agent=name)
         if status in (Status.APPROVED, Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN):
             record = await store.add_verdict(record.id, verdict(record.digest))
         if status in (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN):
-            await store.claim(record)
+            await claim(store, record)
         if status in (Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN):
             await store.settle(record.id, outcome(clock, status), durable=True)
         if status is Status.REJECTED:
@@ -475,7 +488,7 @@ async def test_no_step_leaves_the_lifecycle(store: SqliteStore, clock: HandClock
     steps: dict[str, Callable[[CallRecord], Awaitable[object]]] = {
         "approve": lambda record: store.add_verdict(record.id, verdict(record.digest, reviewer="erin")),
         "reject": lambda record: store.add_verdict(record.id, verdict(record.digest, VerdictKind.REJECT)),
-        "claim": lambda record: store.claim(record),
+        "claim": lambda record: claim(store, record),
         "settle": lambda record: store.settle(record.id, outcome(clock), durable=True),
         "withdraw": lambda record: store.withdraw(record.id, record.call.agent),
         "invalidate": lambda record: store.invalidate(record.id, "x"),

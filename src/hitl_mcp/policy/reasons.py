@@ -6,14 +6,25 @@ Everything a person or an agent reads as "why" is worded here; how it is shown b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hitl_mcp.calls import Effect, SignalMatch
+from hitl_mcp.calls import Effect, RuleMatch, SignalMatch
 from hitl_mcp.canonical import canonical_text
 from hitl_mcp.limits import SHOWN_VALUE_CHARACTERS
 
-__all__ = ["allow_failed", "by_band", "by_default", "by_rule", "by_signal", "filled", "legible", "misplaced_braces"]
+__all__ = [
+    "allow_failed",
+    "by_band",
+    "by_budget",
+    "by_default",
+    "by_rule",
+    "by_signal",
+    "filled",
+    "legible",
+    "misplaced_braces",
+    "with_found",
+]
 
 _PLACEHOLDER = re.compile(r"\{args((?:\.[A-Za-z_][A-Za-z0-9_]*)+)\}")
 _MEANT_AS_PLACEHOLDER = re.compile(r"\{\s*args\b[^}]*\}?")
@@ -69,6 +80,18 @@ def by_rule(id: str, effect: Effect, reason: str, bound: str, error: str | None)
     return reason
 
 
+def by_budget(match: RuleMatch) -> str:
+    """An exceeded budget's sentence, with what is left, so that the agent can comply."""
+    if match.error is not None:
+        return f"{match.reason} (budget `{match.id}` cannot be read: {match.error})"
+    return f"{match.reason} (budget `{match.id}`)"
+
+
+def with_found(reason: str, found: str) -> str:
+    """A reason with what was found in the call or in its history."""
+    return f"{reason} ({legible(found)})" if found else reason
+
+
 def allow_failed(id: str, error: str) -> str:
     """The sentence for a rule that would allow the call if it could be evaluated."""
     return f"rule `{id}` does not allow this because it could not be evaluated: {error}"
@@ -79,9 +102,10 @@ def by_default(effect: Effect, *, other: bool) -> str:
     return f"no {'other ' if other else ''}rule matches this call, and then the policy says {effect.value}"
 
 
-def by_band(score: int, floor: int, effect: Effect) -> str:
-    """The sentence for a score that means more than nothing."""
-    return f"a score of {score} points means {effect.value}: it is in the band from {floor}"
+def by_band(score: int, floor: int, effect: Effect, bounds: Sequence[str] = ()) -> str:
+    """The sentence for a score that means more than nothing; of a refusal, what adds points, so that one can comply."""
+    sentence = f"a score of {score} points means {effect.value}: it is in the band from {floor}"
+    return f"{sentence} (points are added by {legible('; '.join(bounds))})" if bounds else sentence
 
 
 def by_signal(signal: SignalMatch) -> str:

@@ -21,6 +21,7 @@ class Subject:
 
     `tool` is the upstream's own name of the tool, `name` the full one (`<upstream>__<tool>`) that policies use.
     `arguments` are the parsed argument bytes, `input_schema` the tool's schema where it has one, `now` has a zone.
+    `owner` is whose agent it is, where the config says so.
     """
 
     upstream: str
@@ -31,6 +32,7 @@ class Subject:
     agent: str
     now: datetime
     input_schema: dict[str, Any] | None = None
+    owner: str | None = None
 
 
 def declared_names(schema: dict[str, Any] | None) -> frozenset[str] | None:
@@ -66,10 +68,16 @@ def misfits(arguments: Mapping[str, Any], schema: dict[str, Any] | None) -> dict
     for name, value in arguments.items():
         declared = properties.get(name)
         wanted = declared.get("type") if isinstance(declared, dict) else None
+        if type(value) is _PLAINLY.get(wanted if isinstance(wanted, str) else ""):
+            continue  # nearly always
         types = [kind for kind in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(kind, str)]
         if types and not any(_is_of(value, kind) for kind in types):
             found[name] = f"the argument `{name}` is not of the type its schema declares: `{'`, `'.join(types)}`"
     return found
+
+
+_PLAINLY: dict[str, type] = {"string": str, "boolean": bool, "object": dict, "array": list, "integer": int}
+"""Types of JSON Schema whose values are always of one type here."""
 
 
 def _is_of(value: object, kind: str) -> bool:
@@ -77,5 +85,7 @@ def _is_of(value: object, kind: str) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return kind == "number" or isinstance(value, int) or value.is_integer()  # 5.0 is an integer to JSON Schema
-    known: dict[str, type] = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
-    return isinstance(value, known.get(kind, object))
+    return isinstance(value, _OTHERS.get(kind, object))
+
+
+_OTHERS: dict[str, type] = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}

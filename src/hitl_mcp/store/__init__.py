@@ -1,6 +1,17 @@
 """The durable record, and the one meeting point: everyone writes to it or follows it. The only room with SQL."""
 
-from hitl_mcp.store.base import Admission, CallPage, Feed, FeedBehind, Pause, SignIn
+from hitl_mcp.store.base import Admission, CallPage, Decide, Feed, FeedBehind, LastLook, Pause, SignIn
 from hitl_mcp.store.sqlite import SqliteStore, open_sqlite
 
-__all__ = ["Admission", "CallPage", "Feed", "FeedBehind", "Pause", "SignIn", "SqliteStore", "open_sqlite"]
+__all__ = [
+    "Admission",
+    "CallPage",
+    "Decide",
+    "Feed",
+    "FeedBehind",
+    "LastLook",
+    "Pause",
+    "SignIn",
+    "SqliteStore",
+    "open_sqlite",
+]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from hitl_mcp.calls import Assurance, CallEvent, CallRecord
+from hitl_mcp.calls import Assurance, CallEvent, CallRecord, Decision, Mark
 from hitl_mcp.errors import StoreError
 from hitl_mcp.limits import EVENT_QUEUE_LENGTH
+from hitl_mcp.policy.history import History
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,18 @@ class Admission:
 
     record: CallRecord
     repeat: bool
+
+
+Decide = Callable[[History], Decision]
+"""Decides a call by what happened before. Runs where nothing else can happen meanwhile, so it must be short."""
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """What the policy says of an approved call just before it runs: why it must not, or what it counts for."""
+
+    refusal: str | None
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)

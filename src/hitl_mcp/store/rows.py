@@ -9,11 +9,16 @@ from typing import Any
 
 from hitl_mcp.calls import (
     Asked,
+    Assurance,
     CallEvent,
     CallRecord,
     Decision,
     Effect,
+    HistoryUsed,
     Outcome,
+    Preview,
+    Probe,
+    ReadingCall,
     Requirement,
     RuleMatch,
     SignalMatch,
@@ -22,14 +27,14 @@ from hitl_mcp.calls import (
     Verdict,
     VerdictKind,
 )
+from hitl_mcp.canonical import compact_text
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _WITH_OUTCOME = frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN})
 
 
 def decision_to_json(decision: Decision) -> str:
     """A decision as it is stored; nothing of it is left out, so that it can be explained years later."""
-    return _ENCODER.encode(
+    return compact_text(
         {
             "effect": decision.effect,
             "score": decision.score,
@@ -38,10 +43,19 @@ def decision_to_json(decision: Decision) -> str:
             "rules": [[rule.id, rule.effect, rule.reason, rule.error] for rule in decision.rules],
             "signals": [[signal.id, signal.points, signal.reason, signal.error] for signal in decision.signals],
             "band": decision.band,
-            "requirements": [[need.id, need.roles, need.quorum] for need in decision.requirements],
+            "requirements": [
+                [need.id, need.roles, need.quorum, need.assurance, need.barred, need.surfaces]
+                for need in decision.requirements
+            ],
             "expires_in_seconds": decision.expires_in_seconds,
             "run_within_seconds": decision.run_within_seconds,
+            "undo_seconds": decision.undo_seconds,
             "paused": decision.paused,
+            "shadows": [[rule.id, rule.effect, rule.reason, rule.error] for rule in decision.shadows],
+            "history": [[used.item, used.about, used.answer] for used in decision.history],
+            "durable": decision.durable,
+            "previews": [_reading_to_json(one) for one in decision.previews],
+            "probes": [[_reading_to_json(one.call), one.happened, one.did_not] for one in decision.probes],
         }
     )
 
@@ -54,13 +68,55 @@ def decision_from_json(text: str) -> Decision:
         score=stored["score"],
         policy=stored["policy"],
         reasons=tuple(stored["reasons"]),
-        rules=tuple(RuleMatch(id, Effect(effect), reason, error) for id, effect, reason, error in stored["rules"]),
+        rules=_rules(stored["rules"]),
         signals=tuple(SignalMatch(*signal) for signal in stored["signals"]),
         band=stored["band"],
-        requirements=tuple(Requirement(id, tuple(roles), quorum) for id, roles, quorum in stored["requirements"]),
+        requirements=tuple(_requirement(*need) for need in stored["requirements"]),
         expires_in_seconds=stored["expires_in_seconds"],
         run_within_seconds=stored["run_within_seconds"],
+        undo_seconds=stored.get("undo_seconds", 0),
         paused=stored["paused"],
+        # What an older version wrote has none of these.
+        shadows=_rules(stored.get("shadows", ())),
+        history=tuple(_used(*used) for used in stored.get("history", ())),
+        durable=stored.get("durable", False),
+        previews=tuple(ReadingCall(*one) for one in stored.get("previews", ())),
+        probes=tuple(Probe(ReadingCall(*call), *read) for call, *read in stored.get("probes", ())),
+    )
+
+
+def _reading_to_json(call: ReadingCall) -> list[str | None]:
+    return [call.rule, call.name, call.arguments_json, call.error]
+
+
+def _rules(stored: Iterable[list[Any]]) -> tuple[RuleMatch, ...]:
+    return tuple(RuleMatch(id, Effect(effect), reason, error) for id, effect, reason, error in stored)
+
+
+def _requirement(
+    id: str,
+    roles: list[str],
+    quorum: int,
+    assurance: Assurance = "client",
+    barred: Iterable[str] = (),
+    surfaces: Iterable[str] = (),
+) -> Requirement:
+    return Requirement(id, tuple(roles), quorum, assurance, tuple(barred), tuple(surfaces))
+
+
+def _used(item: str, about: str, answer: int | list[str]) -> HistoryUsed:
+    return HistoryUsed(item, about, tuple(answer) if isinstance(answer, list) else answer)
+
+
+def preview_from_row(row: sqlite3.Row) -> Preview:
+    """A preview's row as what came of it."""
+    return Preview(
+        rule=row["rule"],
+        name=row["name"],
+        at=row["at"],
+        call_id=row["preview_id"],
+        result_json=row["result_json"],
+        problem=row["problem"],
     )
 
 

@@ -12,19 +12,21 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
-from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Decision, Outcome, Status, ToolCall, Verdict
+from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Outcome, Preview, Status, ToolCall, Verdict
 from hitl_mcp.clock import Clock, to_text
 from hitl_mcp.errors import CallNotFound, StoreError
 from hitl_mcp.limits import PAGE_CALLS
+from hitl_mcp.policy.history import History
 from hitl_mcp.store import steps
-from hitl_mcp.store.base import Admission, CallPage, Feed, Pause, SignIn
-from hitl_mcp.store.rows import event_from_row, record_from_row
+from hitl_mcp.store.base import Admission, CallPage, Decide, Feed, LastLook, Pause, SignIn
+from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_row
 from hitl_mcp.store.statements import migrations, sql
 from hitl_mcp.store.writer import Transaction, Writer
 
@@ -58,10 +60,9 @@ class SqliteStore:
 
     # Steps: each is one transaction, on disk before it returns where `durable`.
 
-    async def admit(self, call: ToolCall, asked: Asked, decision: Decision) -> Admission:
-        """Record a request, or find the record that already answers it; see `steps.admit`."""
-        durable = decision.effect != "allow"
-        return await self._step(lambda txn, life: steps.admit(txn, life, call, asked, decision), durable=durable)
+    async def admit(self, call: ToolCall, asked: Asked, decide: Decide, *, durable: bool) -> Admission:
+        """Decide and record a request, or find the record that already answers it; see `steps.admit`."""
+        return await self._step(lambda txn, life: steps.admit(txn, life, call, asked, decide), durable=durable)
 
     async def add_verdict(self, call_id: str, verdict: Verdict) -> CallRecord:
         """Write a reviewer's verdict and return the call as it now stands.
@@ -83,12 +84,12 @@ class SqliteStore:
         """
         return await self._step(lambda txn, life: steps.withdraw(txn, life, call_id, agent))
 
-    async def claim(self, checked: CallRecord) -> CallRecord | None:
-        """Take an approved call to run it, at most once; `checked` is the call as it was listed.
+    async def claim(self, checked: CallRecord, look: Callable[[History], LastLook]) -> CallRecord | None:
+        """Take an approved call to run it, at most once; `checked` is the call as it was listed; see `steps.claim`.
 
-        None where it cannot be run now, or is no longer what was checked.
+        None where it cannot be run now, must not run any more, or is no longer what was checked.
         """
-        return await self._step(lambda txn, life: steps.claim(txn, life, checked))
+        return await self._step(lambda txn, life: steps.claim(txn, life, checked, look))
 
     async def invalidate(self, call_id: str, reason: str) -> CallRecord:
         """End a held or approved call because a check failed."""
@@ -98,6 +99,10 @@ class SqliteStore:
         """Write what running a call brought; the first outcome counts. Returns whether this was it."""
         return await self._step(lambda txn, life: steps.settle(txn, life, call_id, outcome), durable=durable)
 
+    async def resolve(self, call_id: str, outcome: Outcome, by: str) -> bool:
+        """Write what became of a call whose outcome was unknown. Returns whether it still was."""
+        return await self._step(lambda txn, life: steps.resolve(txn, life, call_id, outcome, by))
+
     async def expire_due(self) -> int:
         """End every call whose clock has run out."""
         return await self._step(steps.expire_due)
@@ -105,6 +110,10 @@ class SqliteStore:
     async def recover(self) -> int:
         """At boot: end as `unknown` what an earlier life left running."""
         return await self._step(steps.recover)
+
+    async def keep_preview(self, call_id: str, preview: Preview) -> bool:
+        """Put what a preview brought beside a call that is still held. Returns whether it was kept."""
+        return await self._step(lambda txn, life: steps.keep_preview(txn, life, call_id, preview), durable=False)
 
     async def hand_over(self, call_id: str) -> None:
         """Note that the agent was given the final answer."""
@@ -123,6 +132,15 @@ class SqliteStore:
     async def resume(self, by: str) -> None:
         """Let calls run again."""
         await self._step(lambda txn, life: steps.set_pause(txn, life, None, by))
+
+    async def keep_policy(self, version: str, written: str) -> None:
+        """Keep what a policy says, by its hash; once is enough."""
+        values = {"version": version, "written": written}
+        await self._step(lambda txn, life: steps.run_statement(txn, "keep_policy", {**values, "now": life.at}))
+
+    async def note(self, kind: str, detail: str) -> None:
+        """Put something on record that concerns no call."""
+        await self._step(lambda txn, life: steps.note(txn, life, kind, detail))
 
     async def add_sign_in(self, key_digest: str, sign_in: SignIn) -> None:
         """Keep a sign-in by the digest of its key."""
@@ -151,9 +169,13 @@ class SqliteStore:
         rows = await self._rows("call", query)
         if not rows:
             raise CallNotFound(call_id)
-        return record_from_row(
+        record = record_from_row(
             rows[0], await self._rows("verdicts_of_call", query), await self._rows("events_of_call", query)
         )
+        if not record.decision.previews:
+            return record
+        previews = await self._rows("previews_of_call", query)
+        return replace(record, previews=tuple(preview_from_row(row) for row in previews))
 
     async def list_calls(
         self,
@@ -188,6 +210,11 @@ class SqliteStore:
         """When the next held or approved call runs out of time."""
         rows = await self._rows("next_deadline", {})
         return rows[0]["at"] if rows else None
+
+    async def policy(self, version: str) -> str | None:
+        """What the policy of this hash says, as canonical JSON, if it was ever in force here."""
+        rows = await self._rows("policy", {"version": version})
+        return rows[0]["written"] if rows else None
 
     async def sign_in(self, key_digest: str) -> SignIn | None:
         """The sign-in of this key, if its time is not over."""

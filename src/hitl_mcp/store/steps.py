@@ -8,37 +8,46 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hitl_mcp.calls import (
+    OPEN,
     Asked,
     CallEvent,
     CallRecord,
     Decision,
     Effect,
     Outcome,
+    Preview,
     Status,
     ToolCall,
     Verdict,
     VerdictKind,
-    approvals_for,
+    as_kept,
+    counts_for,
     digest_for,
     may_become,
+    objection,
     request_key_for,
     unmet,
 )
 from hitl_mcp.clock import after, for_people, to_text
 from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
 from hitl_mcp.limits import HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
-from hitl_mcp.store.base import Admission, Pause
+from hitl_mcp.policy.history import History
+from hitl_mcp.store.base import Admission, Decide, LastLook, Pause
+from hitl_mcp.store.history import history_of, move_marks, put_marks
 from hitl_mcp.store.rows import decision_to_json, record_from_row
 from hitl_mcp.store.statements import sql
 from hitl_mcp.store.writer import Transaction
 
 _ID_ALPHABET = "abcdefghijkmnopqrstuvwxyz2345678"
 """32 letters and digits; `l`, `1`, `0` and `9` are left out, which are mistaken for others when read aloud."""
+
+_SYMBOL_OF_BYTE = _ID_ALPHABET.encode() * 8
 
 _ID_CHARACTERS = 13
 """13 symbols of 5 bits are 65 bits: ids cannot be guessed, and they stay short enough to type."""
@@ -64,29 +73,35 @@ class Refused:
     error: HitlError
 
 
-def admit(txn: Transaction, life: Life, call: ToolCall, asked: Asked, decision: Decision) -> Admission:
-    """Record a request: denied, the record that already answers it, running, or held. In this order.
+def admit(txn: Transaction, life: Life, call: ToolCall, asked: Asked, decide: Decide) -> Admission:
+    """Decide and record a request: denied, the record that already answers it, running, or held. In this order.
 
     A deny of the current policy comes first; an open record answers even where the policy now allows, because its
-    approval would run the same bytes a second time.
+    approval would run the same bytes a second time. What already answers this request does not count against it.
     """
     request_key = request_key_for(call)
+    # Most calls were never asked before by anyone who had to wait: one look finds that out.
+    asked_before = txn.connection.execute(sql("asked_before"), (request_key,)).fetchone() is not None
+    existing = _same_request(txn, life, request_key) if asked_before else None
+    # INVARIANT: history is read, the call decided and its record written in this one transaction, and no other runs
+    # beside it: two calls at once never both fit into what is left of a budget.
+    decision = decide(history_of(txn, life.now, leave_out=existing.id if existing else ""))
     if decision.effect is not Effect.DENY:
-        existing = _same_request(txn, life, request_key, decision)
+        answers = existing is not None and (existing.status in OPEN or decision.effect is Effect.HOLD)
         # A record past its clock answers nobody, even if the sweep has not come by yet.
-        if existing is not None and not _expired(txn, life, existing):
+        if existing is not None and answers and not _expired(txn, life, existing):
             return Admission(existing, repeat=True)
         pause = paused(txn)
         if pause is not None:
             why = f"paused by {pause.by} at {for_people(pause.at)}" + (f": {pause.reason}" if pause.reason else "")
-            decision = replace(decision, effect=Effect.DENY, paused=True, reasons=(why,), requirements=())
-    return Admission(_insert(txn, life, call, asked, decision, request_key), repeat=False)
+            decision = replace(
+                decision, effect=Effect.DENY, paused=True, reasons=(why,), requirements=(), history=(), marks=()
+            )
+    repeat_of = _unknown_before(txn, request_key) if asked_before and decision.effect is Effect.ALLOW else None
+    return Admission(_insert(txn, life, _Admitted(call, asked, decision, request_key, repeat_of)), repeat=False)
 
 
-def _same_request(txn: Transaction, life: Life, request_key: str, decision: Decision) -> CallRecord | None:
-    if decision.effect is Effect.ALLOW:
-        row = txn.connection.execute(sql("open_request"), {"request_key": request_key}).fetchone()
-        return read_call(txn, row["id"]) if row else None
+def _same_request(txn: Transaction, life: Life, request_key: str) -> CallRecord | None:
     row = txn.connection.execute(
         sql("same_request"),
         {
@@ -96,47 +111,47 @@ def _same_request(txn: Transaction, life: Life, request_key: str, decision: Deci
             "handed_over_after": to_text(after(life.now, -HANDED_OVER_REPEAT_SECONDS)),
         },
     ).fetchone()
-    if row is None:
-        return None
-    return read_call(txn, row["id"])
+    return read_call(txn, row["id"]) if row else None
 
 
-def _insert(
-    txn: Transaction, life: Life, call: ToolCall, asked: Asked, decision: Decision, request_key: str
-) -> CallRecord:
-    status = {Effect.DENY: Status.DENIED, Effect.ALLOW: Status.RUNNING, Effect.HOLD: Status.HELD}[decision.effect]
-    repeat_of = None
-    if status is Status.RUNNING:
-        unknown = txn.connection.execute(sql("unknown_allowed_request"), {"request_key": request_key}).fetchone()
-        repeat_of = unknown["id"] if unknown else None
+def _unknown_before(txn: Transaction, request_key: str) -> str | None:
+    """The allowed call that asked the same and whose outcome nobody knows."""
+    unknown = txn.connection.execute(sql("unknown_allowed_request"), {"request_key": request_key}).fetchone()
+    return unknown["id"] if unknown else None
+
+
+class _Admitted(NamedTuple):
+    """A request that gets a record of its own."""
+
+    call: ToolCall
+    asked: Asked
+    decision: Decision
+    request_key: str
+    repeat_of: str | None
+
+
+_BEGINS_AS = {Effect.DENY: Status.DENIED, Effect.ALLOW: Status.RUNNING, Effect.HOLD: Status.HELD}
+
+
+def _insert(txn: Transaction, life: Life, admitted: _Admitted) -> CallRecord:
+    call, asked, decision, request_key, repeat_of = admitted
+    status = _BEGINS_AS[decision.effect]
+    if status is not Status.RUNNING:
+        call = as_kept(call)
     expires_at = to_text(after(life.now, decision.expires_in_seconds)) if status is Status.HELD else None
     call_id, digest = _new_id(), digest_for(call, decision.policy)
     txn.connection.execute(
         sql("insert_call"),
-        {
-            "id": call_id,
-            "status": status,
-            "upstream": call.upstream,
-            "tool": call.tool,
-            "name": call.name,
-            "arguments_json": call.arguments_json,
-            "meta_json": call.meta_json,
-            "agent": call.agent,
-            "fingerprint": call.fingerprint,
-            "definition": call.definition,
-            "conversation": asked.conversation,
-            "claim": asked.claim,
-            "digest": digest,
-            "request_key": request_key,
-            "effect": decision.effect,
-            "decision_json": decision_to_json(decision),
-            "now": life.at,
-            "expires_at": expires_at,
-            "repeat_of": repeat_of,
-            "runner": life.runner,
-            "epoch": life.epoch,
-        },
+        (
+            *(call_id, status, status in OPEN),
+            *(call.upstream, call.tool, call.name, call.arguments_json, call.meta_json),
+            *(call.agent, call.fingerprint, call.definition, asked.conversation, asked.claim),
+            *(digest, request_key, decision.effect, decision_to_json(decision)),
+            *(life.at, life.at, expires_at, repeat_of, life.runner, life.epoch),
+        ),
     )
+    if decision.marks:
+        put_marks(txn, life.at, call_id, decision.marks)
     event = _put_event(txn, call_id, _Step(1, "asked", status, life.at, f"agent:{call.agent}"))
     return CallRecord(
         id=call_id,
@@ -156,7 +171,7 @@ def _insert(
 
 
 def _new_id() -> str:
-    return "c_" + "".join(_ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(_ID_CHARACTERS))
+    return "c_" + secrets.token_bytes(_ID_CHARACTERS).translate(_SYMBOL_OF_BYTE).decode()
 
 
 def add_verdict(txn: Transaction, life: Life, call_id: str, verdict: Verdict) -> CallRecord | Refused:
@@ -202,12 +217,12 @@ def _why_no_verdict(record: CallRecord, verdict: Verdict) -> HitlError | None:
     if rejecting:
         return None
     needs = record.decision.requirements
-    mine = [need for need in needs if approvals_for(need, [verdict], record.digest)]
-    if needs and not mine:
+    if needs and not any(counts_for(verdict, need) for need in needs):
+        objections = list(dict.fromkeys(why for need in needs if (why := objection(verdict, need))))
         wanted = " or ".join(sorted({f"`{role}`" for need in needs for role in need.roles}))
         return NotAllowed(
-            f"cannot approve call `{record.id}`: `{verdict.reviewer}` has none of the roles it needs",
-            help=f"ask a reviewer with the role {wanted}",
+            f"cannot approve call `{record.id}`: {'; '.join(objections)}",
+            help=f"ask a reviewer with the role {wanted}" if wanted else "ask another reviewer, on the review page",
         )
     if any(given.reviewer == verdict.reviewer and given.digest == verdict.digest for given in record.verdicts):
         return CallAlreadySettled(
@@ -247,15 +262,27 @@ def withdraw(txn: Transaction, life: Life, call_id: str, agent: str) -> CallReco
     return read_call(txn, call_id)
 
 
-def claim(txn: Transaction, life: Life, checked: CallRecord) -> CallRecord | None:
+def claim(txn: Transaction, life: Life, checked: CallRecord, look: Callable[[History], LastLook]) -> CallRecord | None:
     """Take an approved call to run it: the one step that lets it be sent, and it succeeds at most once.
 
-    None where the call is no longer approved, no longer what was checked, or everything is paused.
+    `look` decides it again by what happened meanwhile. None where the call must not run (and is `invalidated` then), is
+    no longer approved, no longer what was checked, or everything is paused.
     """
     record = _current(txn, life, checked.id)
     # INVARIANT: what is claimed is, to the byte, what the executor checked: it read it before this transaction.
-    if record != replace(checked, events=()) or record.status is not Status.APPROVED or paused(txn) is not None:
+    if (
+        record != replace(checked, events=(), previews=())
+        or record.status is not Status.APPROVED
+        or paused(txn) is not None
+    ):
         return None
+    if life.at < record.starts_at:  # its approval can still be undone
+        return None
+    found = look(history_of(txn, life.now, leave_out=record.id))
+    if found.refusal is not None:
+        invalidate(txn, life, record.id, found.refusal)
+        return None
+    move_marks(txn, life.at, record.id, found.marks)
     _move(txn, life, record, _Change(Status.RUNNING, "gateway"))
     return read_call(txn, checked.id)
 
@@ -272,6 +299,14 @@ def settle(txn: Transaction, life: Life, call_id: str, outcome: Outcome) -> bool
     """Write what running brought. Only a running call can be settled, so only the first outcome counts."""
     change = _Change(outcome.status, "gateway", outcome.detail, outcome=outcome)
     return _moved(txn, life, call_id, Status.RUNNING, change)
+
+
+def resolve(txn: Transaction, life: Life, call_id: str, outcome: Outcome, by: str) -> bool:
+    """Write what became of a call whose outcome was unknown, and who found out; the agent is to be told of it."""
+    moved = _moved(txn, life, call_id, Status.UNKNOWN, _Change(outcome.status, by, outcome.detail, outcome=outcome))
+    if moved:
+        txn.connection.execute(sql("take_back"), {"id": call_id})
+    return moved
 
 
 def expire_due(txn: Transaction, life: Life) -> int:
@@ -295,6 +330,26 @@ def recover(txn: Transaction, life: Life) -> int:
     return len(left)
 
 
+def keep_preview(txn: Transaction, life: Life, call_id: str, preview: Preview) -> bool:
+    """Put what a preview brought beside a call that is still held, once. Returns whether it was kept."""
+    record = _current(txn, life, call_id)
+    values = {
+        "call_id": call_id,
+        "rule": preview.rule,
+        "name": preview.name,
+        "at": preview.at,
+        "preview_id": preview.call_id,
+        "result_json": preview.result_json,
+        "problem": preview.problem,
+    }
+    if record.status is not Status.HELD or txn.connection.execute(sql("put_preview"), values).rowcount != 1:
+        return False
+    query = {"id": call_id, "status": record.status, "now": life.at}
+    version = txn.connection.execute(sql("touch"), query).fetchone()["version"]
+    _put_event(txn, call_id, _Step(version, "preview", record.status, life.at, "gateway", preview.problem or ""))
+    return True
+
+
 def hand_over(txn: Transaction, life: Life, call_id: str) -> None:
     """Note that the agent was given the final answer; only the first time counts."""
     txn.connection.execute(sql("hand_over"), {"id": call_id, "now": life.at})
@@ -313,6 +368,11 @@ def set_pause(txn: Transaction, life: Life, pause: Pause | None, by: str) -> Non
     txn.connection.execute(sql("put_setting"), {"key": "pause", "value_json": json.dumps(value)})
     kind, detail = ("resumed", "") if pause is None else ("paused", pause.reason)
     _put_event(txn, "", _Step(0, kind, None, life.at, by, detail))
+
+
+def note(txn: Transaction, life: Life, kind: str, detail: str) -> None:
+    """Put something on record that concerns no call, such as a new policy."""
+    _put_event(txn, "", _Step(0, kind, None, life.at, "gateway", detail))
 
 
 def run_statement(txn: Transaction, name: str, values: dict[str, str]) -> None:
@@ -371,8 +431,20 @@ def _moved(txn: Transaction, life: Life, call_id: str, status: Status, change: _
     """Change a status, by one guarded update, with its event; False where the call does not stand there (any more)."""
     if not may_become(status, change.to):
         raise StoreError(f"call `{call_id}` cannot become {change.to}: it is {status}")
-    claiming, outcome = change.to is Status.RUNNING, change.outcome
-    changed = txn.connection.execute(
+    if change.outcome is not None:
+        changed = _outcome_written(txn, life, call_id, status, change.outcome)
+    else:
+        changed = _status_changed(txn, life, call_id, status, change)
+    if changed is None:
+        return False
+    _put_event(txn, call_id, _Step(changed["version"], change.to, change.to, life.at, change.by, change.detail))
+    return True
+
+
+def _status_changed(txn: Transaction, life: Life, call_id: str, status: Status, change: _Change) -> Any:
+    """The guarded update of a call that has not ended, as its clock allows."""
+    claiming = change.to is Status.RUNNING
+    return txn.connection.execute(
         sql("change_status"),
         {
             "id": call_id,
@@ -383,18 +455,15 @@ def _moved(txn: Transaction, life: Life, call_id: str, status: Status, change: _
             "closed_reason": change.closed_reason,
             "runner": life.runner if claiming else None,
             "epoch": life.epoch if claiming else None,
-            "outcome_at": outcome.at if outcome else None,
-            "outcome_detail": outcome.detail if outcome else None,
-            "executed": int(outcome.executed) if outcome else None,
-            "result_json": outcome.result_json if outcome else None,
-            "result_digest": outcome.result_digest if outcome else None,
-            "result_bytes": outcome.result_bytes if outcome else None,
         },
     ).fetchone()
-    if changed is None:
-        return False
-    _put_event(txn, call_id, _Step(changed["version"], change.to, change.to, life.at, change.by, change.detail))
-    return True
+
+
+def _outcome_written(txn: Transaction, life: Life, call_id: str, status: Status, outcome: Outcome) -> Any:
+    """The guarded update of a call that ended, which no clock ends; half the price of the other."""
+    values = (outcome.status, outcome.status in OPEN, life.at, outcome.at, outcome.detail, outcome.executed)
+    result = (outcome.result_json, outcome.result_digest, outcome.result_bytes)
+    return txn.connection.execute(sql("write_outcome"), (*values, *result, call_id, status)).fetchone()
 
 
 class _Step(NamedTuple):
@@ -410,7 +479,7 @@ class _Step(NamedTuple):
 
 def _put_event(txn: Transaction, call_id: str, step: _Step) -> CallEvent:
     """Write an event and leave it to be published; its number comes from the store."""
-    row = txn.connection.execute(sql("insert_event"), (call_id, *step)).fetchone()
-    event = CallEvent(row["number"], call_id, *step)
+    number = txn.connection.execute(sql("insert_event"), (call_id, *step)).lastrowid
+    event = CallEvent(number or 0, call_id, *step)
     txn.events.append(event)
     return event

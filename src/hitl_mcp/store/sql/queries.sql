@@ -1,34 +1,34 @@
--- Every statement the store runs, by name. A status changes in `change_status` and nowhere else.
+-- Every statement the store runs, by name. A status changes in `change_status` and `write_outcome`, and nowhere else.
+-- What every allowed call pays for takes its values in order (`?`): finding them by name costs as much as the statement.
 
 -- name: insert_call
 INSERT INTO calls (
     id, version, status, is_open, upstream, tool, name, arguments_json, meta_json, agent, fingerprint, definition,
     conversation, claim, digest, request_key, effect, decision_json, created_at, changed_at, expires_at, repeat_of,
     runner, epoch
-) VALUES (
-    :id, 1, :status, :status IN ('held', 'running'), :upstream, :tool, :name, :arguments_json, :meta_json, :agent, :fingerprint, :definition,
-    :conversation, :claim, :digest, :request_key, :effect, :decision_json, :now, :now, :expires_at, :repeat_of,
-    :runner, :epoch
-)
+) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: change_status
 UPDATE calls SET
     status = :to_status, is_open = :to_status IN ('held', 'approved', 'running', 'unknown'),
     version = version + 1, changed_at = :now,
     run_by = coalesce(:run_by, run_by), closed_reason = coalesce(:closed_reason, closed_reason),
-    runner = coalesce(:runner, runner), epoch = coalesce(:epoch, epoch),
-    outcome_at = coalesce(:outcome_at, outcome_at), outcome_detail = coalesce(:outcome_detail, outcome_detail),
-    executed = coalesce(:executed, executed), result_json = coalesce(:result_json, result_json),
-    result_digest = coalesce(:result_digest, result_digest), result_bytes = coalesce(:result_bytes, result_bytes)
+    runner = coalesce(:runner, runner), epoch = coalesce(:epoch, epoch)
 WHERE id = :id AND status = :from_status AND (
     :to_status = 'expired'
     OR CASE status WHEN 'held' THEN expires_at > :now WHEN 'approved' THEN run_by > :now ELSE TRUE END)
 RETURNING version
 
+-- name: write_outcome
+UPDATE calls SET
+    status = ?, is_open = ?, version = version + 1, changed_at = ?,
+    outcome_at = ?, outcome_detail = ?, executed = ?, result_json = ?, result_digest = ?, result_bytes = ?
+WHERE id = ? AND status = ?
+RETURNING version
+
 -- name: insert_event
 INSERT INTO events (call_id, version, kind, status, at, by, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?)
-RETURNING number
 
 -- name: touch
 UPDATE calls SET version = version + 1, changed_at = :now
@@ -44,6 +44,9 @@ SELECT * FROM verdicts WHERE call_id = :id ORDER BY at, reviewer
 -- name: events_of_call
 SELECT * FROM events WHERE call_id = :id ORDER BY number
 
+-- name: asked_before
+SELECT 1 FROM calls WHERE request_key = ? AND (effect = 'hold' OR status = 'unknown') LIMIT 1
+
 -- name: same_request
 SELECT * FROM calls
 WHERE request_key = :request_key AND effect = 'hold' AND (
@@ -53,8 +56,35 @@ WHERE request_key = :request_key AND effect = 'hold' AND (
         AND (handed_over_at IS NULL OR handed_over_at > :handed_over_after)))
 ORDER BY seq DESC LIMIT 1
 
--- name: open_request
-SELECT id FROM calls WHERE request_key = :request_key AND is_open AND effect = 'hold'
+-- name: put_mark
+INSERT INTO marks (item, scope, value, at, call_id, amount) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: drop_marks
+DELETE FROM marks WHERE call_id = :id
+
+-- name: history_known
+SELECT DISTINCT marks.value FROM marks JOIN calls ON calls.id = marks.call_id
+WHERE item = :item AND scope = :scope AND marks.value IN (SELECT value FROM json_each(:values))
+    AND marks.at > :since AND marks.call_id <> :except AND calls.status = 'succeeded' AND calls.effect = 'hold'
+
+-- name: history_asked
+SELECT count(*) AS answer FROM marks
+WHERE item = :item AND scope = :scope AND value = '' AND at > :since AND marks.call_id <> :except
+
+-- name: history_rejected
+SELECT count(*) AS answer FROM marks JOIN calls ON calls.id = marks.call_id
+WHERE item = :item AND scope = :scope AND marks.value = '' AND marks.at > :since AND marks.call_id <> :except
+    AND calls.status = 'rejected'
+
+-- name: history_spent
+SELECT coalesce(sum(marks.amount), 0) AS answer FROM marks JOIN calls ON calls.id = marks.call_id
+WHERE item = :item AND scope = :scope AND marks.value = :value AND marks.at > :since AND marks.call_id <> :except
+    AND calls.status IN ('held', 'approved', 'running', 'succeeded', 'unknown')
+
+-- name: history_read
+SELECT count(*) AS answer FROM marks JOIN calls ON calls.id = marks.call_id
+WHERE item = :item AND scope = :scope AND marks.value = '' AND marks.at > :since AND marks.call_id <> :except
+    AND (calls.status IN ('running', 'succeeded', 'unknown') OR (calls.status = 'failed' AND calls.executed))
 
 -- name: unknown_allowed_request
 SELECT id FROM calls
@@ -67,6 +97,14 @@ VALUES (:call_id, :digest, :reviewer, :kind, :roles_json, :surface, :assurance, 
 ON CONFLICT (call_id, digest, reviewer) DO UPDATE SET
     kind = excluded.kind, roles_json = excluded.roles_json, surface = excluded.surface,
     assurance = excluded.assurance, reason = excluded.reason, at = excluded.at
+
+-- name: put_preview
+INSERT INTO previews (call_id, rule, name, at, preview_id, result_json, problem)
+VALUES (:call_id, :rule, :name, :at, :preview_id, :result_json, :problem)
+ON CONFLICT (call_id, rule) DO NOTHING
+
+-- name: previews_of_call
+SELECT * FROM previews WHERE call_id = :id ORDER BY rule
 
 -- name: due
 SELECT id, status FROM calls
@@ -81,6 +119,9 @@ SELECT id FROM calls WHERE is_open AND status = 'running' AND runner = :runner A
 
 -- name: hand_over
 UPDATE calls SET handed_over_at = :now WHERE id = :id AND handed_over_at IS NULL
+
+-- name: take_back
+UPDATE calls SET handed_over_at = NULL WHERE id = :id
 
 -- name: list_calls
 SELECT * FROM calls
@@ -116,6 +157,12 @@ ON CONFLICT (key) DO UPDATE SET value_json = excluded.value_json
 
 -- name: setting
 SELECT value_json FROM settings WHERE key = :key
+
+-- name: keep_policy
+INSERT INTO policies (version, written, first_at) VALUES (:version, :written, :now) ON CONFLICT (version) DO NOTHING
+
+-- name: policy
+SELECT written FROM policies WHERE version = :version
 
 -- name: add_sign_in
 INSERT INTO sign_ins (key_digest, reviewer, assurance, created_at, expires_at)
