@@ -10,7 +10,7 @@ import pytest
 from hitl_mcp.calls import Effect, Requirement
 from hitl_mcp.config import PolicySource
 from hitl_mcp.errors import PolicyError
-from hitl_mcp.people import People, Reviewer
+from hitl_mcp.people import Agent, People, Reviewer
 from hitl_mcp.policy import Policy, load_policy
 from tests.policy.written import TWO_PEOPLE, policy_of, unmarked
 
@@ -396,3 +396,42 @@ def test_no_file_at_all_holds_everything() -> None:
     """The policy of nothing has no rules and holds by default."""
     policy = load_policy([], People(reviewers={"dana": Reviewer("dana")}))
     assert (policy.default, policy.rules, policy.signals, policy.bands) == (Effect.HOLD, (), (), ())
+
+
+NEVER = (
+    "what is approved could never start: `undo` is not shorter than `run_within`\n"
+    "  help: an approval can be undone for some seconds or minutes"
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            "effect: hold, record: durable",
+            "`record` means nothing in a rule whose effect is `hold`\n  help: what people approve is always flushed",
+        ),
+        (
+            "effect: deny, record: durable",
+            "`record` means nothing in a rule whose effect is `deny`\n  help: what is denied is always flushed",
+        ),
+        ("effect: hold, undo: 1h", NEVER),
+        ("effect: hold, undo: 5m, run_within: 5m", NEVER),
+    ],
+)
+def test_a_key_that_could_do_nothing_is_refused_where_it_stands(rule: str, message: str) -> None:
+    """With what is so without it, or what would be meant."""
+    text = f"version: 1\nrules: [{{id: a, tool: up__t, reason: r, {rule}}}]\n"
+    assert refusal({"policy.yaml": text}) == f"policy.yaml:2:55: {message}"
+
+
+def test_separate_people_must_be_there_whoever_owns_the_agent() -> None:
+    """For an agent of each person, and for one that nobody owns; a rule that is only tried out asks nobody."""
+    rule = "version: 1\nrules: [{id: a, tool: up__t, effect: hold, reason: r, separate: true, quorum: 3}]\n"
+    owned = People(reviewers=TWO_PEOPLE.reviewers, agents={"builder": Agent("builder", owner="dana")})
+    assert refusal({"policy.yaml": rule}, owned) == (
+        "policy.yaml:2:55: rule `a` cannot be approved where `dana` owns the agent: too few others could answer\n"
+        "  help: name more people under `reviewers` in the config"
+    )
+    Path("policy.yaml").write_text(rule.replace("hold,", "hold, shadow: true,"), encoding="utf-8")
+    assert load_policy([PolicySource(Path("policy.yaml"))], owned).rules[0].shadow
