@@ -11,7 +11,7 @@ from hitl_mcp.canonical import digest_of
 from hitl_mcp.policy import decide
 from hitl_mcp.policy.conditions import Expression, Facts
 from hitl_mcp.policy.history import About, Asking, History, Per, Question, nothing_before
-from hitl_mcp.policy.signals import Novelty, Scale
+from hitl_mcp.policy.signals import Novelty
 from tests.policy.written import policy_of, subject_of
 
 SCHEMA: dict[str, Any] = {
@@ -330,11 +330,3 @@ def test_the_longest_unit_is_a_unit() -> None:
     kind = "spend: {of: args.amount, unit: args.currency, window: 1d, low: 10, high: 1000}"
     decision = scored(kind, {"amount": 1000, "currency": "x" * 40})
     assert (decision.score, decision.signals[0].error) == (50, None)
-
-
-@pytest.mark.parametrize("value", [50.0, 158.1, 500.0, 4999.0, 5000.0])
-def test_the_value_at_which_a_share_is_reached_has_that_share(value: float) -> None:
-    """One is the other way round of the other."""
-    scale = Scale(50, 5000)
-    assert scale.reaches(scale.share(value)) == pytest.approx(value)
-    assert (scale.share(50), scale.share(5000)) == (0.0, 1.0)

@@ -383,6 +383,8 @@ def _unknown_function(name: str, at: tuple[int, int]) -> Problem:
     if name in FORMS:
         return Problem(f"`{name}` does not take these arguments in a condition", f"write `{FORMS[name]}`", at)
     message = f"unknown function `{name}` in a condition"
+    if name in _WORDS:
+        return Problem(message, _WORDS[name], at)
     if name == "now":
         return Problem(message, "write `now`, without brackets", at)
     known = _FUNCTIONS_ELSEWHERE.get(name.lower().replace("_", "")) or meant(name, (*NAMES, *FORMS))

@@ -85,10 +85,6 @@ class Scale:
             return 1.0
         return math.log(value / self.low) / math.log(self.high / self.low)
 
-    def reaches(self, share: float) -> float:
-        """The value at which a share is reached: the other way round, for explanations."""
-        return float(self.low * (self.high / self.low) ** share)
-
 
 @dataclass(frozen=True)
 class Amount:
