@@ -199,9 +199,9 @@ class Executor:
 
         Runs on the store's thread; what it reads of us is replaced whole, never changed.
         """
-        entry = self._catalog.find_by_name(record.call.name)
-        if entry is None:
-            return LastLook(f"the tool `{record.call.name}` is no longer there")
+        reason, entry = self._why_invalid(record), self._catalog.find_by_name(record.call.name)
+        if reason is not None or entry is None:  # once more: between the first look and this one it may have changed
+            return LastLook(reason or f"the tool `{record.call.name}` is no longer there")
         told = replayed(record.decision.history, history)
         now = self._decider.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
         if now.effect is Effect.DENY:

@@ -200,3 +200,22 @@ def test_a_broken_condition_of_a_signal_counts_in_full_though_its_measure_says_l
     )
     decision = decide(policy, subject_of(arguments={"amount": 200}))
     assert decision.signals == (SignalMatch("s", 40, "r", "there is no `nope`"),)
+
+
+@pytest.mark.parametrize("odd", ["now", "1.0 / 0.0", "[now]"])
+def test_a_value_that_no_argument_can_be_is_an_error_and_not_a_fault(odd: str) -> None:
+    """A time or an infinite number in a preview or a novelty leaves a decision, which is the stricter for it."""
+    policy = policy_of(
+        f"""
+        signals: [{{id: s, tool: bank__pay, points: 30, reason: r, novelty: {{of: 'true ? {odd} : args.to'}}}}]
+        rules:
+          - id: a
+            tool: bank__pay
+            effect: hold
+            reason: r
+            preview: {{tool: bank__quote, args: {{at: 'true ? {odd} : args.to'}}}}
+        """
+    )
+    decision = decide(policy, subject_of(arguments={"to": "x"}))
+    assert (decision.effect, decision.score) == (Effect.HOLD, 30)
+    assert decision.previews[0].error == decision.signals[0].error == "it gives what no argument can be"

@@ -15,6 +15,7 @@ from typing import Any
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
+from hitl_mcp.canonical import canonical_text
 from hitl_mcp.documents import Problem
 from hitl_mcp.limits import CONDITION_CHARACTERS
 from hitl_mcp.policy.complaints import problems, why
@@ -187,7 +188,12 @@ class Expression:
         result = _result(self._program, facts)
         if isinstance(result, Broken):
             return ABSENT if self.reads and facts.lacking(self.reads) else result
-        return result.plain_value()
+        value = result.plain_value()
+        try:
+            canonical_text(value)
+        except (TypeError, ValueError):  # a time, bytes, a fraction of nothing: not what a call could carry
+            return Broken("it gives what no argument can be")
+        return value
 
     def _misfit(self, facts: Facts) -> Broken | None:
         if facts.misfits and (broken := sorted(self.reads & facts.misfits.keys())):
