@@ -18,5 +18,10 @@ class HandClock(Clock):
     def now(self) -> datetime:
         return self._now
 
+    @property
+    def set_back_seconds(self) -> float:
+        """Whoever moves it back says so."""
+        return 0.0
+
     def forward(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from hitl_mcp.config import Config, load_config, policy_sources
 from hitl_mcp.decider import Decider
 from hitl_mcp.executor import Executor, Run
 from hitl_mcp.gate import AgentCall, Gate
+from hitl_mcp.pins import Pins, open_pins
 from hitl_mcp.policy import load_policy
 from hitl_mcp.policy_files import PolicyFiles, signature_of
 from hitl_mcp.previews import Previews
@@ -25,6 +26,7 @@ from hitl_mcp.probes import Probes
 from hitl_mcp.readings import Readings
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.store import SqliteStore, open_sqlite
+from hitl_mcp.store.writer import Connect, connect_plainly
 from hitl_mcp.upstreams import Upstreams
 from tests.samples import verdict
 from tests.upstream_programs import SLOW_POLICY, slow_upstream
@@ -42,6 +44,8 @@ class House:
     executor: Executor
     catalog: Catalog
     policy_files: PolicyFiles
+    pins: Pins
+    upstreams: Upstreams
 
     async def ask(self, tool: str, *, agent: str = "builder", **arguments: Any) -> Run:
         """A call as a surface hands it in."""
@@ -90,21 +94,28 @@ async def house(
     program: str | None = None,
     policy: str | None = None,
     clock: Clock | None = None,
+    beside: Mapping[str, Any] | None = None,
+    connect: Connect = connect_plainly,
     **upstream: Any,
 ) -> AsyncIterator[House]:
-    """A house with the slow upstream, ready; `program` replaces what the upstream runs, `policy` its policy file."""
-    config = _config(folder, upstream)
+    """A house with the slow upstream, ready; `program` replaces what the upstream runs, `policy` its policy file.
+
+    Upstreams `beside` it are not waited for. `connect` opens the store's connections, on a disk of the test's own.
+    """
+    config = _config(folder, upstream, beside or {})
     if policy is not None:
         (folder / "policy.yaml").write_text(policy, encoding="utf-8")
     if program is not None:
         (folder / "slow_server.py").write_text(program, encoding="utf-8")
     clock, looks = clock or Clock(), signature_of(config)
-    async with open_sqlite(folder / "hitl.db", clock) as store, anyio.create_task_group() as tasks:
+    async with open_sqlite(folder / "hitl.db", clock, None, connect) as store, anyio.create_task_group() as tasks:
         upstreams = Upstreams(config.upstreams, Secrets.from_config(config), directory=folder)
         decider = Decider(load_policy(policy_sources(config), config.people), config.people, clock)
-        catalog = Catalog(upstreams, lambda: decider.policy)
+        pins = await open_pins(store)
+        catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
         gate = Gate(store, catalog, decider, executor, tasks)
+        tasks.start_soon(pins.run, store)
         tasks.start_soon(upstreams.run)
         policy_files = PolicyFiles(config, looks, decider, catalog, store, clock)
         tasks.start_soon(executor.run_approved)
@@ -113,13 +124,14 @@ async def house(
         tasks.start_soon(Previews(store, readings, tasks).run)
         tasks.start_soon(Probes(store, readings, clock, tasks).run)
         with anyio.fail_after(WAIT_SECONDS):
-            await upstreams.settled()
-        yield House(folder, store, gate, executor, catalog, policy_files)
+            await next(one for one in upstreams.all() if one.name == "slow").settled.wait()
+        yield House(folder, store, gate, executor, catalog, policy_files, pins, upstreams)
         tasks.cancel_scope.cancel()
 
 
-def _config(folder: Path, upstream: dict[str, Any]) -> Config:
-    written = {"upstreams": {"slow": {**slow_upstream(folder), **upstream}}, "policies": ["policy.yaml"]}
+def _config(folder: Path, upstream: dict[str, Any], beside: Mapping[str, Any]) -> Config:
+    upstreams = {"slow": {**slow_upstream(folder), **upstream}, **beside}
+    written = {"upstreams": upstreams, "policies": ["policy.yaml"]}
     (folder / "hitl.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
     (folder / "policy.yaml").write_text(yaml.safe_dump(SLOW_POLICY), encoding="utf-8")
     return load_config(folder / "hitl.yaml")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAFETY = "Nothing lost, nothing twice: crash safety, honest outcomes, and an audit trail that can be checked"
 CITIZEN = "A faithful MCP citizen: both eras, every client, approvals inside the client"
 SEAT = "The reviewer's seat: the best place anywhere to answer an agent"
 
@@ -41,8 +40,6 @@ class Promise:
     sentences: tuple[Sentence, ...]
 
 
-POWER_CUTS = Later("power cuts are simulated, and disks fail", SAFETY)
-
 PROMISES = (
     Promise(
         "R1",
@@ -53,8 +50,10 @@ PROMISES = (
                 tests=(
                     "tests/stories/test_crashes.py::test_a_call_held_when_the_gateway_is_killed_is_still_held_and_can_be_approved",
                     "tests/store/test_sqlite.py::test_a_held_call_survives_the_store_being_closed",
+                    "tests/store/test_migrations.py::test_the_oldest_database_opens_and_what_was_open_in_it_goes_on",
+                    "tests/faults/test_power.py::test_power_cuts_lose_nothing_acknowledged_and_weaker_settings_do",
+                    "tests/faults/test_crashpoints.py::test_a_gateway_that_dies_at_any_of_its_places_keeps_every_promise",
                 ),
-                later=(POWER_CUTS,),
             ),
         ),
     ),
@@ -66,8 +65,9 @@ PROMISES = (
                 "When a reviewer sees a verdict accepted, it is on disk.",
                 tests=(
                     "tests/stories/test_crashes.py::test_an_approval_given_just_before_a_crash_runs_after_the_restart",
+                    "tests/faults/test_power.py::test_power_cuts_lose_nothing_acknowledged_and_weaker_settings_do",
+                    "tests/faults/test_crashpoints.py::test_a_gateway_that_dies_at_any_of_its_places_keeps_every_promise",
                 ),
-                later=(POWER_CUTS,),
             ),
         ),
     ),
@@ -80,6 +80,7 @@ PROMISES = (
                 tests=(
                     "tests/test_executor.py::test_a_call_that_was_changed_in_the_database_does_not_run",
                     "tests/test_executor.py::test_an_approval_does_not_survive_a_changed_tool_definition",
+                    "tests/stories/test_pins.py::test_an_upstream_that_pulls_the_rug",
                     "tests/stories/test_crashes.py::test_an_approval_does_not_survive_another_upstream_of_the_same_name",
                     "tests/store/test_sqlite.py::test_a_call_is_claimed_at_most_once",
                     "tests/test_executor.py::test_fifty_approved_calls_run_once_each",
@@ -88,8 +89,11 @@ PROMISES = (
                     "tests/upstreams/test_ledger.py::test_a_record_whose_bytes_are_not_those_of_the_frame_lets_nothing_leave",
                     "tests/upstreams/test_ledger.py::test_a_member_beside_the_params_keeps_a_call_from_leaving",
                     "tests/upstreams/test_stdio.py::test_arguments_that_are_not_canonical_are_not_sent",
+                    "tests/stories/test_record.py::test_a_call_that_was_edited_in_the_database_does_not_run_and_is_reported",
+                    "tests/test_clock.py::test_an_approval_does_not_outlive_a_clock_that_was_set_back_while_the_gateway_was_stopped",
+                    "tests/faults/test_races.py::test_of_a_hundred_people_who_decide_at_once_one_settles_the_call",
+                    "tests/faults/test_crashpoints.py::test_a_gateway_that_dies_at_any_of_its_places_keeps_every_promise",
                 ),
-                later=(Later("a call is killed at every named crash point, with every kind of upstream", SAFETY),),
             ),
             Sentence(
                 "Nothing is ever sent a second time; asking again is a new call with a new approval.",
@@ -99,6 +103,8 @@ PROMISES = (
                     "tests/stories/test_held_calls.py::test_a_held_call_is_approved_with_the_agent_gone_and_its_outcome_is_learned_later",
                     "tests/upstreams/test_stdio.py::test_the_same_id_is_not_sent_twice",
                     "tests/upstreams/test_streamable_http.py::test_a_refusal_is_final",
+                    "tests/stories/test_record.py::test_a_restore_brings_the_record_back_and_lets_nothing_run_twice",
+                    "tests/faults/test_kills.py::test_a_gateway_that_is_killed_again_and_again_keeps_every_promise",
                 ),
             ),
         ),
@@ -120,13 +126,15 @@ PROMISES = (
                 tests=(
                     "tests/store/test_sqlite.py::test_at_boot_what_was_running_is_unknown",
                     "tests/stories/test_history.py::test_an_allowed_call_can_be_recorded_to_survive_power_loss",
+                    "tests/faults/test_power.py::test_power_cuts_lose_nothing_acknowledged_and_weaker_settings_do",
                 ),
-                later=(POWER_CUTS,),
             ),
             Sentence(
                 "If the record cannot be written, the call is refused.",
-                tests=("tests/stories/test_store_faults.py::test_if_the_record_cannot_be_written_the_call_is_refused",),
-                later=(Later("full disks, I/O errors and damaged files are told apart", SAFETY),),
+                tests=(
+                    "tests/stories/test_store_faults.py::test_if_the_record_cannot_be_written_the_call_is_refused",
+                    "tests/faults/test_disk.py::test_whatever_the_disk_does_nothing_runs_unrecorded_and_work_resumes",
+                ),
             ),
         ),
     ),
@@ -144,8 +152,14 @@ PROMISES = (
                     "tests/upstreams/test_streamable_http.py::test_an_unusable_answer_leaves_the_outcome_unknown",
                     "tests/upstreams/test_stdio.py::test_an_upstream_that_dies_during_a_call_leaves_its_outcome_unknown",
                     "tests/test_probes.py::test_a_probe_that_says_it_plainly_settles_the_call",
+                    "tests/test_executor.py::test_the_late_answer_of_an_approved_call_settles_it_with_its_result",
+                    "tests/test_executor.py::test_the_late_answer_of_an_allowed_call_settles_it_without_its_result",
+                    "tests/upstreams/test_late_answers.py::test_the_late_answer_of_the_same_send_counts_once",
+                    "tests/upstreams/test_not_sent.py::test_a_refused_connection_is_certainly_not_sent",
+                    "tests/upstreams/test_not_sent.py::test_a_child_that_died_before_the_first_byte_got_nothing",
+                    "tests/stories/test_record.py::test_a_person_settles_a_call_of_unknown_outcome_and_the_agent_is_told",
+                    "tests/faults/test_hostile.py::test_hostile_upstreams_harm_nobody_else",
                 ),
-                later=(Later("a person or a late answer settles an unknown call", SAFETY),),
             ),
             Sentence(
                 "Exactly-once effects are not promised, because no gateway can.",
@@ -166,6 +180,7 @@ PROMISES = (
                     "tests/stories/test_held_calls.py::test_a_call_expires_and_the_agent_is_told",
                     "tests/test_deadlines.py::test_a_call_expires_by_the_clock_alone",
                     "tests/store/test_sqlite.py::test_an_agent_sees_what_is_open_and_what_it_was_not_told",
+                    "tests/store/test_sqlite.py::test_an_allowed_call_whose_outcome_was_found_out_is_news",
                     "tests/stories/test_crashes.py::test_cancelling_at_any_moment_leaves_no_call_stuck_and_none_run_unapproved",
                 ),
             ),

@@ -18,6 +18,8 @@ from hitl_mcp.calls import (
     digest_for,
     request_key_for,
 )
+from hitl_mcp.policy import decide
+from tests.policy.written import policy_of, subject_of
 from tests.samples import POLICY, allowed, denied, held, tool_call, verdict
 
 NOW = "2026-11-22T12:00:00.000000Z"
@@ -47,10 +49,16 @@ def record(status: Status, **changes: Any) -> CallRecord:
 
 def outcome(status: Status, **changes: Any) -> Outcome:
     """What running brought."""
-    values: dict[str, Any] = {"status": status, "executed": True, "at": NOW}
+    values: dict[str, Any] = {"status": status, "executed": True, "at": NOW, "result_digest": "sha256:" + "3" * 64}
     return Outcome(**{**values, **changes})
 
 
+TWO_A_DAY = policy_of("""
+    bands: [{from: 60, effect: deny}]
+    signals: [{id: risky, tool: bank__pay, points: 60, reason: risky}]
+    rules: [{id: runs, tool: bank__pay, effect: allow, reason: work}]
+    budgets: [{id: two, tool: bank__pay, count: true, limit: 2, window: 1d, over: deny, reason: enough}]
+""")
 REJECTED = verdict("d", VerdictKind.REJECT, reason='not "this" account', roles=("finance",))
 CASES = [
     (
@@ -83,6 +91,14 @@ CASES = [
         record(Status.DENIED, decision=denied()),
         "NOT EXECUTED, denied by policy (rule `no-delete`). Why: nothing is ever deleted. Do not repeat it or reach "
         "the same effect another way; change the call so that it complies, or tell the user.",
+        {"isError": True, "executed": False, "retry": "never"},
+    ),
+    (
+        record(Status.DENIED, decision=decide(TWO_A_DAY, subject_of(), lambda _: 2 * 10**6)),
+        "NOT EXECUTED, denied by policy (budget `two`, band `band-60`). Why: enough (2 of 2 calls within 1d are taken) "
+        "(budget `two`); a score of 60 points means deny: it is in the band from 60. Risk 60 = 60 of 100 points: +60: "
+        "risky (signal `risky`). Do not repeat it or reach the same effect another way; change the call so that it "
+        "complies, or tell the user.",
         {"isError": True, "executed": False, "retry": "never"},
     ),
     (
@@ -229,3 +245,24 @@ def test_an_allowed_call_whose_result_is_gone_says_so() -> None:
     answer = call_answer(stands, repeat=False, review_url=None)
     assert "Its result was given when it ran." in answer["content"][0]["text"]
     assert "result" not in answer["structuredContent"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (
+            Status.SUCCEEDED,
+            "EXECUTED: c_1 was sent once, and it happened, as dana found: receipt 7. Do not ask for the same",
+        ),
+        (
+            Status.FAILED,
+            "FAILED: c_1 was sent once, and it happened, as dana found: receipt 7. Ask the user before you",
+        ),
+    ],
+)
+def test_what_a_person_found_out_is_told_in_their_words(status: Status, told: str) -> None:
+    """Nobody heard the tool's answer: the agent is told who found out what became of the call, and how."""
+    found = outcome(status, detail="it happened, as dana found: receipt 7", result_digest=None)
+    assert call_answer(record(status, outcome=found), repeat=False, review_url=None)["content"][0]["text"].startswith(
+        told
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ import pytest
 from mcp_types.methods import validate_server_result
 
 from hitl_mcp.canonical import digest_of
-from hitl_mcp.catalog import OUTCOME_SCHEMA, REASON_ARGUMENT, Catalog, Entry, widened, with_reason
+from hitl_mcp.catalog import Catalog, Entry
 from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.errors import ArgumentsRefused, OutcomeUnknown
+from hitl_mcp.pins import Pins
+from hitl_mcp.schemas import OUTCOME_SCHEMA, REASON_ARGUMENT
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.upstreams import Upstreams
 from tests.upstreams.stage import a_call, raw, sdk, until
@@ -50,18 +51,11 @@ def catalog_of(tools: Mapping[str, list[dict[str, Any]]], policy: Policy | None 
     upstreams = Upstreams(configs, Secrets({}, Path("/")))
     for upstream in upstreams.all():
         upstream.tools = tuple(tools[upstream.name])
-    return Catalog(upstreams, lambda: policy or Policy()), upstreams
+    return Catalog(upstreams, lambda: policy or Policy(), Pins()), upstreams
 
 
 def a_tool(name: str = "send", schema: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     return {"name": name, "inputSchema": PLAIN if schema is None else schema, **more}
-
-
-def an_entry(schema: dict[str, Any]) -> Entry:
-    catalog, _ = catalog_of({"mail": [a_tool(schema=schema)]})
-    entry = catalog.find("mail__send")
-    assert entry is not None, catalog.warnings
-    return entry
 
 
 def refused(entry: Entry, arguments: dict[str, Any]) -> ArgumentsRefused:
@@ -161,8 +155,9 @@ def test_a_definition_is_passed_on_as_it_is() -> None:
         a_tool(annotations={"readOnlyHint": "perhaps"}),
         a_tool(icons="none"),
         a_tool(_meta=json.loads('{"a":' * 300 + "1" + "}" * 300)),
+        a_tool(description="x" * 256 * 1024),
     ],
-    ids=["infinity", "NUL", "surrogate", "array", "no type", "no schema", "annotations", "icons", "deep"],
+    ids=["infinity", "NUL", "surrogate", "array", "no type", "no schema", "annotations", "icons", "deep", "long"],
 )
 def test_a_definition_that_cannot_be_relayed_is_left_out_and_costs_the_others_nothing(tool: dict[str, Any]) -> None:
     """One bad definition would make the whole listing fail in the client."""
@@ -198,62 +193,6 @@ def test_a_tool_that_may_be_held_may_answer_with_our_outcome() -> None:
     assert not validator.is_valid({"to": 1}) and not validator.is_valid({"status": "held"})
 
 
-def test_references_still_lead_where_they_led() -> None:
-    """Definitions move to the top; what refers to the schema itself or into it follows it."""
-    tree = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "properties": {
-            "leaf": {"$ref": "#/$defs/leaf"},
-            "same": {"$ref": "#/properties/leaf"},
-            "children": {"type": "array", "items": {"$ref": "#"}},
-            "default": {"$ref": "#/properties/leaf"},
-            "old": {"$ref": "#/definitions/old"},
-            "enum": {"enum": [{"$ref": "not a reference"}]},
-        },
-        "$defs": {"leaf": {"type": "string", "minLength": 2}, "root": {"$ref": "#"}},
-        "definitions": {"old": {"$ref": "#/$defs/leaf"}},
-        "additionalProperties": False,
-    }
-    wide = widened(tree)
-    assert wide is not None
-    assert wide["$defs"]["leaf"] == tree["$defs"]["leaf"]  # type: ignore[index]
-    before, after = jsonschema_rs.validator_for(tree), jsonschema_rs.validator_for(wide)
-    for value in (
-        {"leaf": "ok"}, {"leaf": "x"}, {"same": "ok"}, {"same": 1}, {"old": "x"}, {"old": "ok"}, {"other": 1},
-        {"children": [{"leaf": "ok"}, {"children": []}]}, {"children": [{"leaf": "x"}]}, {"children": [3]},
-        {"default": "x"}, {"enum": {"$ref": "not a reference"}},
-    ):  # fmt: skip
-        assert after.is_valid(value) is before.is_valid(value), value
-    assert after.is_valid({"status": "held", "executed": False})
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "object", "$id": "https://example.com/x"},
-        {"type": "object", "properties": {"a": {"$anchor": "here"}}},
-        {"type": "object", "properties": {"a": {"$ref": "#here"}}},
-        {"type": "object", "properties": {"a": {"$ref": "https://example.com/x"}}},
-        {"type": "object", "properties": {"a": {"$dynamicRef": "#x"}}},
-        {"type": "object", "$defs": {"a": {"items": [{"$ref": "other.json"}]}}},
-        {"type": "array"},
-        {"anyOf": [{"type": "object"}]},
-        True,
-    ],
-)
-def test_a_schema_that_cannot_be_moved_is_dropped(schema: Any) -> None:
-    """What names itself, refers elsewhere or is no object: an agent gets no schema rather than a wrong one."""
-    assert widened(schema) is None
-
-
-def test_a_property_called_like_a_keyword_is_only_a_property() -> None:
-    """`$id` as the name of a property says nothing about the schema."""
-    assert (
-        widened({"type": "object", "properties": {"$id": {"type": "string"}, "$ref": {"type": "string"}}}) is not None
-    )
-
-
 # The agent's reason.
 
 
@@ -268,32 +207,6 @@ def test_a_reason_is_asked_for_where_the_policy_wants_one() -> None:
     assert send.input_schema == PLAIN
     assert other.shown["inputSchema"] == PLAIN
     send.validate({"to": "a"})
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"anyOf": [{"required": ["to"]}]},
-        {"$ref": "#/$defs/x"},
-        {"patternProperties": {"^h": {"type": "integer"}}},
-        {"propertyNames": {"maxLength": 3}},
-        {"minProperties": 1},
-        {"unevaluatedProperties": False},
-        {"dependentRequired": {}},
-        {"properties": None},
-        {"properties": {REASON_ARGUMENT: {"type": "integer"}}},
-        {"required": [REASON_ARGUMENT]},
-        {"type": ["object", "null"]},
-    ],
-)
-def test_a_reason_is_not_asked_for_where_that_could_change_the_schema(change: dict[str, Any]) -> None:
-    """Only a plain list of properties can take one more without meaning something else."""
-    assert with_reason({**PLAIN, **change}) is None
-
-
-def test_a_closed_schema_takes_a_reason() -> None:
-    """`additionalProperties: false` concerns other names than the one that was added."""
-    assert with_reason({**PLAIN, "additionalProperties": False, "x-vendor": 1, "$defs": {}}) is not None
 
 
 def test_a_claim_is_taken_off_where_it_was_asked_for() -> None:
@@ -338,37 +251,6 @@ def test_a_tool_that_cannot_be_asked_for_a_reason_is_reported() -> None:
 # Arguments.
 
 
-def test_arguments_that_fit_pass() -> None:
-    """Nothing is said, and nothing is changed."""
-    an_entry(PLAIN).validate({"to": "ann", "more": [1, None]})
-
-
-def test_every_error_is_named_with_its_path_and_no_value() -> None:
-    """The first path is the one nearest to the top; what was sent is not repeated."""
-    schema = {
-        "type": "object",
-        "properties": {
-            "to": {"type": "array", "items": {"type": "string"}},
-            "odd name": {"enum": ["a", "b"]},
-            "deep": {"type": "object", "properties": {"n": {"minimum": 3}}},
-        },
-        "required": ["subject"],
-        "additionalProperties": False,
-    }
-    arguments = {"to": ["a", "my secret", 5], "odd name": "my secret", "deep": {"n": 1}, "extra": "my secret"}
-    error = refused(an_entry(schema), arguments)
-    assert error.path == "$.arguments.subject"
-    for expected in (
-        "$.arguments.subject: it is missing",
-        '$.arguments["odd name"]: the value is not one of',
-        "$.arguments.to[2]: the value is not of type",
-        "$.arguments.deep.n: the value is less than the minimum of 3",
-        "$.arguments.extra: the tool has no such argument",
-    ):
-        assert expected in str(error)
-    assert "my secret" not in str(error)
-
-
 @pytest.mark.parametrize(
     "schema",
     [
@@ -391,37 +273,38 @@ def test_a_schema_that_cannot_be_used_refuses_every_call_and_is_reported(schema:
     assert "tool `send` cannot be called" in catalog.warnings[0]
 
 
-def test_a_schema_that_doubles_at_every_step_is_refused_quickly() -> None:
-    """References that nest would keep one check busy for hours."""
-    defs: dict[str, Any] = {"d0": {"type": "string"}}
-    for step in range(1, 60):
-        defs[f"d{step}"] = {"properties": {"default": {"allOf": [{"$ref": f"#/$defs/d{step - 1}"}] * 2}}}
-    started = time.monotonic()
-    error = refused(
-        an_entry({"type": "object", "$defs": defs, "properties": {"a": {"$ref": "#/$defs/d59"}}}), {"a": {}}
-    )
-    assert "no check would end" in str(error)
-    assert time.monotonic() - started < 5
-
-
-def test_a_schema_that_refers_to_itself_is_fine() -> None:
-    """Trees are common; every further round needs a deeper value."""
-    entry = an_entry({"type": "object", "properties": {"in": {"$ref": "#"}, "n": {"type": "integer"}}})
-    entry.validate({"in": {"in": {"n": 1}}})
-    assert refused(entry, {"in": {"in": {"n": "x"}}}).path == "$.arguments.in.in.n"
-
-
-@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(?!x)(a+)+$", r"^(a|a)*\1?$"])
-def test_a_pattern_cannot_take_long(pattern: str) -> None:
-    """One that would backtrack for ever answers at once, and what it cannot decide it refuses."""
-    entry = an_entry({"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}})
-    started = time.monotonic()
-    assert refused(entry, {"a": "a" * 5000 + "!"}).path == "$.arguments.a"
-    assert time.monotonic() - started < 5
-    entry.validate({"a": "aa"})
-
-
 # Changes.
+
+
+def test_of_a_changed_tool_agents_keep_seeing_what_was_accepted() -> None:
+    """Its schema, too: arguments are held against what agents were shown. Nobody is told of what they cannot see."""
+    other = {"type": "object", "properties": {"copy_to": {"type": "string"}}, "required": ["copy_to"]}
+    catalog, upstreams = catalog_of({"mail": [a_tool(), a_tool("list")]})
+    shown, told = catalog.tools(), []
+    catalog.on_tools_change(lambda: told.append("tools"))
+    (mail,) = upstreams.all()
+    mail.tools = (a_tool(schema=other, description="poisoned"), a_tool("list"))
+    catalog.refresh()
+    entry = catalog.find("mail__send")
+    assert entry is not None and entry.blocked is not None
+    assert (catalog.tools(), told) == (shown, [])
+    assert (entry.definition, entry.input_schema) == (digest_of(a_tool()), PLAIN)
+    assert "$.arguments.to: it is missing" in str(refused(entry, {"copy_to": "evil"}))
+    mail.tools = (a_tool(), a_tool("list"))
+    catalog.refresh()
+    entry = catalog.find("mail__send")
+    assert entry is not None and entry.blocked is None
+
+
+def test_a_tool_that_is_left_out_is_not_pinned() -> None:
+    """Only what agents were shown can have been accepted."""
+    catalog, upstreams = catalog_of({"mail": [a_tool("Send"), a_tool("send"), a_tool("a b")]})
+    assert catalog.tools() == []
+    (mail,) = upstreams.all()
+    mail.tools = (a_tool("send", description="the only one now"),)
+    catalog.refresh()
+    entry = catalog.find("mail__send")
+    assert entry is not None and entry.blocked is None
 
 
 def test_the_policy_is_asked_again_on_refresh() -> None:
@@ -443,7 +326,7 @@ async def test_the_catalog_follows_real_upstreams() -> None:
     """It fills when they are ready, keeps what a dead one offered, and says which is down."""
     configs = {config.name: config for config in (raw("plain"), sdk("tools"))}
     upstreams = Upstreams(configs, Secrets({}, Path("/")))
-    catalog = Catalog(upstreams, lambda: Policy(holds=None))
+    catalog = Catalog(upstreams, lambda: Policy(holds=None), Pins())
     assert catalog.tools() == []
     changed = anyio.Event()
     catalog.on_tools_change(changed.set)

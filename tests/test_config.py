@@ -11,7 +11,7 @@ from hitl_mcp.config import Config, PolicySource, ReviewConfig, UpstreamConfig, 
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.people import Agent, Reviewer
 from hitl_mcp.policy import load_policy
-from hitl_mcp.shipped import policy_path, ready_policies
+from hitl_mcp.shipped import ready_policies
 from tests.policy.written import unmarked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LEAST = "upstreams: {files: {command: npx}}\npolicies: [p.yaml]\n"
 UPSTREAM_KEYS = "its keys are `command`, `args`, `env`, `url`, `headers`, `timeout`, `labels`, `type`"
 CONFIG_KEYS = (
-    "its keys are `upstreams`, `policies`, `store`, `review`, `http`, `agents`, `reviewers`, `env_file`, `wait_seconds`"
+    "its keys are `upstreams`, `policies`, `store`, `review`, `http`, `agents`, `reviewers`, `retention`, "
+    "`env_file`, `wait_seconds`"
 )
 UPSTREAM_NAMES = "an upstream's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
 AGENT_NAMES = "an agent's name is 1 to 40 of `a-z`, `0-9` and `-`, a letter first"
@@ -30,7 +31,7 @@ LOOPBACK = "keep `127.0.0.1`, put a TLS proxy in front, and name its address as 
 ORIGIN = "write scheme and host only: `https://hitl.example.com`"
 NO_POLICY = (
     "no policy is named\n"
-    '  help: write `policies: ["policy.yaml"]`; `cautious.yaml`, which comes with hitl-mcp, is one to start from'
+    '  help: write `policies: ["policy.yaml"]`, or to start with `policies: [{use: cautious, upstream: NAME}]`'
 )
 
 # Upstreams, one a line, and all that is found; `«` marks the places, one for each finding.
@@ -86,6 +87,12 @@ REFUSED = [
     ("store: «postgresql://db/x", f"the store `postgresql` is not available yet\n  help: {STORES}"),
     ("store: «mysql://db/x", f"unknown store `mysql`\n  help: {STORES}"),
     ("store: «sqlit", f"unknown store `sqlit`\n  help: {STORES}"),
+    (
+        "retention: {held: «30d}",
+        "`held` is no final status\n  help: final statuses are `denied`, `rejected`, `expired`, `withdrawn`, "
+        "`invalidated`, `succeeded`, `failed`",
+    ),
+    ("retention: {failed: «12h}", "not a number of days: `12h`\n  help: write how many days it is kept: `30d`"),
     ("review: {host: «0.0.0.0}", f"`host` is not a loopback address: `0.0.0.0`\n  help: {LOOPBACK}"),
     ("review: {host: «'::'}", f"`host` is not a loopback address: `::`\n  help: {LOOPBACK}"),
     ("review: {port: «65536}", "`port` out of range: `65536`\n  help: a port is 1 to 65535; 0 picks a free one"),
@@ -179,7 +186,7 @@ def test_a_wrong_config_is_refused_with_place_and_meaning(line: str, message: st
             "hitl.yaml:2:11: `policies` must be a list, not text\n  help: write `[…]` around it",
         ),
         (
-            "upstreams: {}\npolicies: [{use: githubb}]\n",
+            "upstreams: {gh: {command: a}}\npolicies: [{use: githubb, upstream: gh}]\n",
             "hitl.yaml:2:18: no ready policy is called `githubb`\n"
             "  help: did you mean `github`? they are " + ", ".join(f"`{name}`" for name in ready_policies()),
         ),
@@ -347,4 +354,5 @@ def test_every_policy_that_the_page_shows_can_be_used(text: str) -> None:
 
 def test_the_ready_policy_asks_nobody_in_particular() -> None:
     """The cautious start works with no reviewers configured."""
-    assert load_policy([PolicySource(policy_path("cautious.yaml"))], config_of(LEAST).people).rules
+    config = config_of("upstreams: {files: {command: npx}}\npolicies: [{use: cautious, upstream: files}]\n")
+    assert load_policy(policy_sources(config), config.people).rules

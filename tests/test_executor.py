@@ -10,10 +10,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from hitl_mcp.answers import tell
 from hitl_mcp.calls import Asked, CallRecord, Status
 from hitl_mcp.canonical import canonical_bytes
 from hitl_mcp.errors import ArgumentsRefused, ToolNotFound
 from hitl_mcp.executor import Run
+from hitl_mcp.store.steps import TAMPERED
 from tests.houses import WAIT_SECONDS, house
 from tests.samples import held, tool_call
 from tests.upstream_programs import effects, let_go
@@ -68,7 +70,7 @@ async def test_a_call_that_was_changed_in_the_database_does_not_run(tmp_path: Pa
         await here.store.resume("test")
         for record in records.values():
             after = await here.until(record.id, Status.INVALIDATED)
-            assert after.closed_reason == "the stored call is not the one its digest names"
+            assert after.closed_reason == TAMPERED
     assert effects(tmp_path) == []
 
 
@@ -84,7 +86,7 @@ async def test_an_approval_does_not_survive_a_changed_tool_definition(tmp_path: 
     async with house(tmp_path, program=described) as here:
         await here.store.resume("test")
         after = await here.until(record.id, Status.INVALIDATED)
-        assert after.closed_reason == "the definition of `slow__slow` changed since it was shown"
+        assert after.closed_reason.startswith("the definition of `slow__slow` changed since it was accepted")
     assert effects(tmp_path) == []
 
 
@@ -111,6 +113,63 @@ async def test_a_call_without_an_answer_in_time_is_unknown(tmp_path: Path) -> No
         assert after.outcome is not None
         assert (after.outcome.executed, after.outcome.detail) == (True, "no answer within 1 s")
     assert effects(tmp_path) == ["pay"]
+
+
+@pytest.mark.promise("R5")
+async def test_the_late_answer_of_an_approved_call_settles_it_with_its_result(tmp_path: Path) -> None:
+    """Unknown after its deadline, then the upstream answers that very send: it succeeded, late, and ran once."""
+    async with house(tmp_path, timeout=1) as here:
+        record = await here.hold("slow", what="pay")
+        await here.approve(record)
+        unknown = await here.until(record.id, Status.UNKNOWN)
+        await here.store.hand_over(record.id)
+        let_go(tmp_path)
+        after = await here.until(record.id, Status.SUCCEEDED)
+        told = await here.ask("slow", what="pay")
+    assert after.outcome is not None
+    assert (after.outcome.executed, after.outcome.detail) == (True, "the upstream answered late")
+    assert "done pay" in (after.outcome.result_json or "")
+    last = after.events[-1]
+    assert (last.status, last.by, last.detail) == (Status.SUCCEEDED, "upstream:slow", "the upstream answered late")
+    assert after.version > unknown.version
+    assert (told.repeat, told.record and told.record.status) == (True, Status.SUCCEEDED)
+    assert effects(tmp_path) == ["pay"]
+
+
+@pytest.mark.promise("R5")
+async def test_the_late_answer_of_an_allowed_call_settles_it_without_its_result(tmp_path: Path) -> None:
+    """Of what the policy allowed only digest and size of a result are kept, also of a late one."""
+    async with house(tmp_path, timeout=1) as here:
+        run = await here.ask("slow", what="free")
+        assert run.record is not None
+        await here.until(run.record.id, Status.UNKNOWN)
+        let_go(tmp_path)
+        after = await here.until(run.record.id, Status.SUCCEEDED)
+    assert after.outcome is not None
+    assert after.outcome.result_json is None
+    assert after.outcome.result_bytes
+    assert tell(after).message.count("the upstream answered late") == 1
+    assert effects(tmp_path) == ["free"]
+
+
+async def test_a_late_answer_changes_nothing_about_a_call_that_was_resolved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A person found out first; the first who knows better counts."""
+    caplog.set_level("INFO", "hitl_mcp")
+    async with house(tmp_path, timeout=1) as here:
+        record = await here.hold("slow", what="pay")
+        await here.approve(record)
+        unknown = await here.until(record.id, Status.UNKNOWN)
+        assert unknown.outcome is not None
+        found = replace(unknown.outcome, status=Status.FAILED, detail="it did not happen")
+        assert await here.store.resolve(record.id, found, "reviewer:dana")
+        let_go(tmp_path)
+        with anyio.fail_after(WAIT_SECONDS):
+            while f"call {record.id} was answered late: it was settled already" not in caplog.text:
+                await anyio.sleep(0)
+        after = await here.store.get(record.id)
+    assert (after.status, after.outcome and after.outcome.detail) == (Status.FAILED, "it did not happen")
 
 
 @pytest.mark.promise("R5")

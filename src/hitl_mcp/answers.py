@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hitl_mcp.calls import CallRecord, Status, Verdict
 from hitl_mcp.clock import for_people
+from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy.explanation import explained
 
 Retry = Literal["repeat_same", "ask_user", "never"]
@@ -173,8 +174,12 @@ def _denied(record: CallRecord) -> Told:
     if record.decision.paused:
         message = f"NOT EXECUTED, {'; '.join(record.decision.reasons)}. Tell the user; ask again once it is resumed."
         return Told(message, is_error=True, executed=False, retry="ask_user")
-    rules = ", ".join(f"`{rule.id}`" for rule in record.decision.rules if rule.effect == "deny")
-    named = f" (rule {rules})" if rules else f" ({record.decision.band})" if record.decision.band else ""
+    if any(rule.id == PIN_RULE for rule in record.decision.rules):
+        why = "; ".join(record.decision.reasons)
+        message = f"NOT EXECUTED, denied: {why}. Tell the user; ask again once that is done."
+        return Told(message, is_error=True, executed=False, retry="ask_user")
+    by = ", ".join(explained(record.decision).denied_by)
+    named = f" ({by})" if by else ""
     message = (
         f"NOT EXECUTED, denied by policy{named}.{_why(record)} Do not repeat it or reach the same effect another way; "
         "change the call so that it complies, or tell the user."
@@ -205,8 +210,14 @@ def _closed(ending: str, retry: Retry = "ask_user") -> Callable[[CallRecord], To
 
 
 def _succeeded(record: CallRecord) -> Told:
-    at = for_people(record.outcome.at) if record.outcome else ""
-    kept = "Its result follows." if _stored_result(record) is not None else "Its result was given when it ran."
+    if record.outcome is not None and record.outcome.was_found_out:
+        message = f"EXECUTED: {record.id} was sent once, and {record.outcome.detail}. Do not ask for the same again."
+        return Told(message, is_error=False, executed=True, retry="never")
+    at, detail = (for_people(record.outcome.at), record.outcome.detail) if record.outcome else ("", "")
+    # A detail says how we learned of it where nobody was there to be given the result.
+    given = f"How we know: {detail}; its result is not kept." if detail else "Its result was given when it ran."
+    given = "Its result is no longer kept." if record.erased_at is not None else given
+    kept = "Its result follows." if _stored_result(record) is not None else given
     message = f"EXECUTED: {record.id} ran once and succeeded at {at}. {kept} Do not ask for the same again."
     return Told(message, is_error=False, executed=True, retry="never")
 
@@ -217,6 +228,9 @@ def _failed(record: CallRecord) -> Told:
         message = f"NOT EXECUTED, failed: nothing was sent, because {outcome.detail}."
         return Told(message, is_error=True, executed=False, retry="ask_user")
     detail = outcome.detail if outcome else "no detail"
+    if outcome is not None and outcome.was_found_out:
+        message = f"FAILED: {record.id} was sent once, and {detail}. Ask the user before you try again."
+        return Told(message, is_error=True, executed=False, retry="ask_user")
     message = f"EXECUTED, failed: {record.id} was sent once, and {detail}. Ask the user before you try again."
     return Told(message, is_error=True, executed=True, retry="ask_user")
 

@@ -27,6 +27,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from hitl_mcp import __version__
+from hitl_mcp.audit import SEALS_FILE, Checkpoints, Evidence, signer_of
+from hitl_mcp.backups import Keeping
 from hitl_mcp.catalog import SEPARATOR, Catalog
 from hitl_mcp.clock import Clock
 from hitl_mcp.config import Config, load_config, policy_sources
@@ -35,11 +37,13 @@ from hitl_mcp.decider import Decider
 from hitl_mcp.errors import ConfigError, Finding, UnresolvedSecret
 from hitl_mcp.executor import Executor
 from hitl_mcp.gate import Gate
+from hitl_mcp.pins import Pins, open_pins
 from hitl_mcp.policy import Policy, load_policy
 from hitl_mcp.policy_files import PolicyFiles, Signature, signature_of
 from hitl_mcp.previews import Previews
 from hitl_mcp.probes import Probes
 from hitl_mcp.readings import Readings
+from hitl_mcp.retention import Retention
 from hitl_mcp.review import Review
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.state_dir import RunningGateway, StateDir, bind_private_socket
@@ -99,6 +103,8 @@ class Core:
     clock: Clock
     decider: Decider
     policy_files: PolicyFiles
+    pins: Pins
+    keeping: Keeping
 
 
 class Gateway:
@@ -116,12 +122,15 @@ class Gateway:
     def status(self) -> dict[str, Any]:
         """How everything is, as plain JSON values."""
         core = self._core
-        paused = core.store.paused
+        paused, trouble = core.store.paused, core.store.trouble
         return {
             **self.reached.as_dict(),
             "version": __version__,
             "paused": {"by": paused.by, "at": paused.at, "reason": paused.reason} if paused else None,
-            "store": {"broken": core.store.broken},
+            "store": {"broken": core.store.broken, "trouble": trouble.as_dict() if trouble else None},
+            "tampered": list(core.store.tampered),
+            "clock_set_back_seconds": core.clock.set_back_seconds,
+            "checkpoints": {"problem": core.keeping.checkpoints.problem},
             "policy": self._policy_status(),
             "upstreams": [self._upstream_status(name) for name in core.upstreams.names()],
             "agents": [{"name": name, "problem": why} for name, why in self._agents_without_token.items()],
@@ -178,7 +187,10 @@ async def serve(config_path: Path, announce: Callable[[Gateway], None]) -> None:
     state.ensure()
     with state.acquire_gateway_lock():
         state.clear_stopped()
-        async with _core(written, _database(written.config, state)) as core, anyio.create_task_group() as tasks:
+        async with (
+            _core(written, state) as core,
+            anyio.create_task_group() as tasks,
+        ):
             async with _gateway(state, core, tasks) as gateway:
                 # What was loaded stays for life: the collector need not walk it again at every call.
                 gc.collect()
@@ -189,34 +201,51 @@ async def serve(config_path: Path, announce: Callable[[Gateway], None]) -> None:
             tasks.cancel_scope.cancel()
 
 
-def _database(config: Config, state: StateDir) -> Path:
-    return Path(state.file("hitl.db")) if config.store == "sqlite" else config.path.parent / config.store
-
-
 @asynccontextmanager
-async def _core(written: Written, database: Path) -> AsyncIterator[Core]:
-    clock = Clock()
-    async with open_sqlite(database, clock) as store, anyio.create_task_group() as tasks:
+async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
+    clock, evidence, signer = Clock(), Evidence.of(written.config, state), signer_of(state)
+    seals_file = Path(state.file(SEALS_FILE))
+    async with open_sqlite(evidence.record, clock, seals_file) as store, anyio.create_task_group() as tasks:
         left = await store.recover()
         if left:
             logger.warning("%d calls were running when the gateway last stopped: their outcome is unknown", left)
         await store.expire_due()
         upstreams = Upstreams(written.config.upstreams, written.secrets, directory=written.config.path.parent)
         decider = Decider(written.policy, written.config.people, clock)
-        catalog = Catalog(upstreams, lambda: decider.policy)
+        pins = await open_pins(store)
+        catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
         gate = Gate(store, catalog, decider, executor, tasks)
         review = Review(store, written.config.people, clock)
         policy_files = PolicyFiles(written.config, written.policy_looks, decider, catalog, store, clock)
+        tasks.start_soon(pins.run, store)
         tasks.start_soon(upstreams.run)
         tasks.start_soon(executor.run_approved)
         tasks.start_soon(Deadlines(store, clock).run)
+        tasks.start_soon(Retention(store, written.config.retention).run)
+        checkpoints = Checkpoints(store, signer)
+        tasks.start_soon(checkpoints.run)
         tasks.start_soon(policy_files.run)
         readings = Readings(store, catalog, decider, executor, clock)
         tasks.start_soon(Previews(store, readings, tasks).run)
         tasks.start_soon(Probes(store, readings, clock, tasks).run)
-        yield Core(written, store, upstreams, catalog, executor, gate, review, clock, decider, policy_files)
+        yield Core(
+            written=written,
+            store=store,
+            upstreams=upstreams,
+            catalog=catalog,
+            executor=executor,
+            gate=gate,
+            review=review,
+            clock=clock,
+            decider=decider,
+            policy_files=policy_files,
+            pins=pins,
+            keeping=Keeping(evidence, signer, checkpoints),
+        )
         tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await checkpoints.sign_head()
 
 
 @asynccontextmanager
@@ -248,7 +277,9 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
         tools=gateway.tools,
         stop=gateway.stop_for_good,
         stopping=gateway.stopping,
+        pins=core.pins,
         public_url=reached.url,
+        keeping=core.keeping,
     )
     routes = [*page_routes(parts), *web_routes()]
     if config.http_enabled:

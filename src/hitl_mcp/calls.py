@@ -338,6 +338,11 @@ class Outcome:
     result_digest: str | None = None
     result_bytes: int | None = None
 
+    @property
+    def was_found_out(self) -> bool:
+        """Whether nobody heard the tool's answer, and a person or a probe found out what became of the call."""
+        return self.executed and self.status is not Status.UNKNOWN and self.result_digest is None
+
 
 @dataclass(frozen=True)
 class CallEvent:
@@ -375,6 +380,8 @@ class CallRecord:
     handed_over_at: str | None = None
     repeat_of: str | None = None
     closed_reason: str = ""
+    erased_at: str | None = None
+    was_resolved: bool = False
     verdicts: tuple[Verdict, ...] = ()
     outcome: Outcome | None = None
     events: tuple[CallEvent, ...] = field(default=())
@@ -389,6 +396,11 @@ class CallRecord:
     def was_held(self) -> bool:
         """Whether people were asked: such a record answers identical calls, an allowed one never does."""
         return self.decision.effect is Effect.HOLD
+
+    @property
+    def may_be_news(self) -> bool:
+        """Whether its end may come while the agent is not there to hear it, so that it has to be told."""
+        return self.was_held or self.was_resolved
 
     @property
     def rejection(self) -> Verdict | None:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from hitl_mcp.calls import LIFECYCLE, Status
 from hitl_mcp.documents import Document, Problem, Strict, check, one_of, read_document, refuse, refuse_all
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.limits import UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
@@ -75,10 +76,10 @@ class PolicySource:
 
 @dataclass(frozen=True)
 class PolicyUse:
-    """A ready policy as the config names it."""
+    """A ready policy as the config names it: it is read once for each of its upstreams."""
 
     name: str
-    upstream: str | None
+    upstreams: tuple[str, ...]
     roles: Mapping[str, str]
 
 
@@ -94,6 +95,8 @@ class Config:
     http_enabled: bool = False
     people: People = field(default_factory=People)
     env_file: Path | None = None
+    retention: Mapping[Status, int] = field(default_factory=dict)
+    """How many seconds after a call came to a final status it keeps what it carried; for ever where none is named."""
     wait_seconds: float = WAIT_SECONDS
 
 
@@ -124,6 +127,7 @@ def load_config(path: Path) -> Config:
             reviewers={name: Reviewer(name, frozenset(one.roles)) for name, one in written.reviewers.items()},
         ),
         env_file=real.parent / Path(written.env_file).expanduser() if written.env_file else None,
+        retention=MappingProxyType({Status(name): seconds for name, seconds in written.retention.items()}),
         wait_seconds=written.wait_seconds,
     )
 
@@ -140,7 +144,7 @@ def policy_sources(config: Config) -> list[PolicySource]:
     ready = ready_policies()
     for index, named in enumerate(config.policies):
         if isinstance(named, PolicyUse):
-            used.append(PolicySource(ready[named.name], named.upstream, named.roles))
+            used += [PolicySource(ready[named.name], upstream, named.roles) for upstream in named.upstreams]
             continue
         names = glob.glob(str(Path(named).expanduser()), root_dir=config.path.parent, recursive=True)
         files = [file for file in (config.path.parent / name for name in names) if file.is_file()]
@@ -229,6 +233,8 @@ def _between(least: float, most: float, key: str) -> AfterValidator:
     return AfterValidator(within)
 
 
+_FINAL_STATUSES = tuple(str(status) for status in Status if not LIFECYCLE[status])
+
 _STORES = "write `sqlite`, or a path such as `./hitl.db`"
 
 
@@ -245,7 +251,7 @@ def _policies_named(value: Any) -> Any:
     if value is None or value == []:
         raise refuse(
             "no policy is named",
-            'write `policies: ["policy.yaml"]`; `cautious.yaml`, which comes with hitl-mcp, is one to start from',
+            'write `policies: ["policy.yaml"]`, or to start with `policies: [{use: cautious, upstream: NAME}]`',
         )
     return value
 
@@ -253,6 +259,24 @@ def _policies_named(value: Any) -> Any:
 Text = Annotated[str, AfterValidator(_not_empty), AfterValidator(_references_known)]
 Value = Annotated[str, AfterValidator(_references_known)]
 Seconds = Annotated[float, _between(0.001, LONGEST_TIMEOUT_SECONDS, "timeout")]
+
+
+_AGE = re.compile(r"[1-9][0-9]{0,4}d")
+
+
+def _age(value: Any) -> Any:
+    """How long something is kept, in seconds: whole days, since a repeated call is answered from it for one."""
+    if not isinstance(value, str) or not _AGE.fullmatch(value):
+        raise refuse(f"not a number of days: `{value}`", "write how many days it is kept: `30d`")
+    return int(value[:-1]) * 24 * 3600
+
+
+def _final(ages: dict[str, int]) -> dict[str, int]:
+    for status in ages:
+        if status not in _FINAL_STATUSES:
+            advice = one_of(status, _FINAL_STATUSES, "final statuses")
+            raise refuse(f"`{status}` is no final status", advice, status)
+    return ages
 
 
 class _Upstream(Strict):
@@ -311,10 +335,20 @@ class _Reviewer(Strict):
     roles: list[Annotated[str, AfterValidator(_role)]] = Field(default_factory=list)
 
 
+_ITS_UPSTREAM = "write `upstream: NAME`, or `upstream: [NAME, NAME]`: whose tools it is for"
+
+
+def _used_for(value: Any) -> Any:
+    """One upstream or a list of them, as a list."""
+    if value is None or value == []:
+        raise refuse("no upstream is named", _ITS_UPSTREAM)
+    return [value] if isinstance(value, str) else value
+
+
 class _Use(Strict):
     noun: ClassVar[str] = "a ready policy that is used"
     use: str
-    upstream: str | None = None
+    upstream: Annotated[list[str], BeforeValidator(_used_for)] = Field(default_factory=list)
     roles: dict[str, str] = Field(default_factory=dict)
 
 
@@ -327,6 +361,9 @@ class _Written(Strict):
     http: _Http = _Http()
     agents: dict[str, _Agent] = Field(default_factory=dict)
     reviewers: dict[str, _Reviewer] = Field(default_factory=dict)
+    retention: Annotated[dict[str, Annotated[int, BeforeValidator(_age)]], AfterValidator(_final)] = Field(
+        default_factory=dict
+    )
     env_file: Annotated[str, AfterValidator(_not_empty)] = ""
     wait_seconds: Annotated[float, _between(1, LONGEST_WAIT_SECONDS, "wait_seconds")] = WAIT_SECONDS
 
@@ -340,11 +377,13 @@ def _policies(document: Document, written: _Written) -> tuple[str | PolicyUse, .
             named.append(item)
         elif not isinstance(item, dict):
             document.find(
-                place, "not a policy: a file or a ready one is named", "write `mine.yaml`, or `{use: cautious}`"
+                place,
+                "not a policy: a file or a ready one is named",
+                "write `mine.yaml`, or `{use: cautious, upstream: NAME}`",
             )
         elif (use := check(document, _Use, place)) is not None:
             _known_use(document, place, use, written)
-            named.append(PolicyUse(use.use, use.upstream, MappingProxyType(use.roles)))
+            named.append(PolicyUse(use.use, tuple(use.upstream), MappingProxyType(use.roles)))
     return tuple(named)
 
 
@@ -352,9 +391,14 @@ def _known_use(document: Document, place: tuple[str, int], use: _Use, written: _
     ready = ready_policies()
     if use.use not in ready:
         document.find((*place, "use"), f"no ready policy is called `{use.use}`", one_of(use.use, ready, "they"))
-    if use.upstream is not None and use.upstream not in written.upstreams:
-        message = f"no upstream is called `{use.upstream}`"
-        document.find((*place, "upstream"), message, one_of(use.upstream, written.upstreams, "they"))
+    if not use.upstream:
+        document.find(place, f"`{use.use}` is used for no upstream", _ITS_UPSTREAM)
+    for index, name in enumerate(use.upstream):
+        if name not in written.upstreams:
+            message = f"no upstream is called `{name}`"
+            document.find((*place, "upstream", index), message, one_of(name, written.upstreams, "they"))
+        elif name in use.upstream[:index]:
+            document.find((*place, "upstream", index), f"`{name}` is named twice", "name each upstream once")
     known = sorted({role for one in written.reviewers.values() for role in one.roles})
     for role, mapped in use.roles.items():
         if known and mapped not in known:

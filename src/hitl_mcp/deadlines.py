@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 from hitl_mcp.calls import Status
 from hitl_mcp.clock import Clock, from_text
+from hitl_mcp.errors import StoreError
 from hitl_mcp.store import FeedBehind, SqliteStore
+
+logger = logging.getLogger(__name__)
 
 WITH_DEADLINE = frozenset({Status.HELD, Status.APPROVED})
 """Statuses whose calls run out of time."""
@@ -26,9 +30,14 @@ class Deadlines:
         """Expire what is due, then sleep until the next deadline or until a call has a new one; for ever."""
         with self._store.follow(lambda event: event.status in WITH_DEADLINE) as feed:
             while True:
-                left = await self._seconds_to_next()
-                if left <= 0:
-                    await self._store.expire_due()
+                try:
+                    left = await self._seconds_to_next()
+                    if left <= 0:
+                        await self._store.expire_due()
+                        continue
+                except StoreError:
+                    logger.exception("what is due cannot be ended yet")
+                    await self._store.after_failure()
                     continue
                 with suppress(FeedBehind):
                     await feed.next(timeout_seconds=left)

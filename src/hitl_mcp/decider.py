@@ -1,4 +1,7 @@
-"""What the current policy says of a call to a known tool, now: asked when a call arrives and again before it runs."""
+"""What the current policy says of a call to a known tool, now: asked when a call arrives and again before it runs.
+
+Before any policy comes the pin: a call of a tool whose definition changed is denied, whatever the policy says.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hitl_mcp.calls import Decision, Effect
+from hitl_mcp.calls import Decision, Effect, RuleMatch
 from hitl_mcp.catalog import Entry
 from hitl_mcp.clock import Clock
 from hitl_mcp.people import People
+from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy import Policy, Subject, decide
 from hitl_mcp.policy.history import History, nothing_before
 
@@ -38,12 +42,17 @@ class Decider:
         if self.policy.concerning(entry.name).remembers:
             return Ready(lambda history: self.decide(entry, arguments, agent, history), durable=True)
         decision = self.decide(entry, arguments, agent)
-        return Ready(lambda history: decision, durable=decision.durable or decision.effect is not Effect.ALLOW)
+        durable = decision.durable or decision.effect is not Effect.ALLOW
+        # The pin is looked at once more as the record is written: its tool may have been blocked since.
+        return Ready(lambda history: self._denial(entry) or decision, durable)
 
     def decide(
         self, entry: Entry, arguments: Mapping[str, Any], agent: str, history: History = nothing_before
     ) -> Decision:
         """Decide a call as if it were asked now."""
+        denial = self._denial(entry)
+        if denial is not None:
+            return denial
         subject = Subject(
             upstream=entry.upstream,
             labels=entry.source.labels,
@@ -56,3 +65,11 @@ class Decider:
             owner=self._people.owner_of(agent),
         )
         return decide(self.policy, subject, history)
+
+    def _denial(self, entry: Entry) -> Decision | None:
+        """The decision on every call of a tool that is blocked; None where it is not."""
+        why = entry.blocked
+        if why is None:
+            return None
+        match = RuleMatch(PIN_RULE, Effect.DENY, why)
+        return Decision(effect=Effect.DENY, score=0, policy=self.policy.version, reasons=(why,), rules=(match,))

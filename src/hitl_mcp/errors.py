@@ -125,11 +125,24 @@ class StoreError(HitlError):
     """Our move: the record cannot be written or read, so nothing may run."""
 
 
+class NotNow(StoreError):
+    """Nobody's move, it may pass by itself: the record cannot be written now, and the next write tries again."""
+
+
 class ToolNotFound(HitlError):
     """The agent's move: no upstream has a tool of this name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no tool is called `{name}`", help="list the tools again: they may have changed")
+        self.name = name
+
+
+class OtherDefinition(HitlError):
+    """The operator's move: what was to be accepted is not what the tool offers."""
+
+    def __init__(self, name: str, *, is_blocked: bool) -> None:
+        what = "it offers another definition than this one" if is_blocked else "it is not blocked"
+        super().__init__(f"cannot accept `{name}`: {what}", help=f"look at it again with `hitl-mcp tools diff {name}`")
         self.name = name
 
 

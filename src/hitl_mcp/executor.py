@@ -19,12 +19,12 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status, digest_for, unmet
+from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status, unmet
 from hitl_mcp.canonical import canonical_bytes
 from hitl_mcp.catalog import Catalog
 from hitl_mcp.clock import Clock, from_text, to_text
 from hitl_mcp.decider import Decider
-from hitl_mcp.errors import NotSent, OutcomeUnknown, StoreError, UpstreamRefused
+from hitl_mcp.errors import NotNow, NotSent, OutcomeUnknown, StoreError, UpstreamRefused
 from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
 from hitl_mcp.policy.explanation import explained
 from hitl_mcp.policy.history import History, replayed
@@ -100,11 +100,32 @@ class Executor:
                 await self._send(record, run)
             if run.outcome is not None:
                 await self._store.settle(record.id, _without_result(run.outcome), durable=False)
+        except NotNow:
+            # It ran, and the agent is told how at once; the record follows as soon as it can be written.
+            self._tasks.start_soon(self._settle_later, record.id, run.outcome)
         except Exception:
             # It ran, and the agent is told how; what cannot be written stays `running` and is `unknown` at boot.
             logger.exception("call %s: the outcome cannot be written", record.id)
         finally:
             run.finished.set()
+
+    async def _settle_later(self, call_id: str, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            try:
+                await self._settle_in_time(call_id, _without_result(outcome), durable=False)
+            except StoreError:
+                logger.exception("call %s: the outcome cannot be written", call_id)
+
+    async def _settle_in_time(self, call_id: str, outcome: Outcome, *, durable: bool) -> None:
+        """Write what a call brought, and where it cannot be written now, as soon as it can."""
+        while True:
+            try:
+                await self._store.settle(call_id, outcome, durable=durable)
+            except NotNow:
+                logger.warning("call %s: its outcome cannot be written yet", call_id)
+                await self._store.after_failure()
+            else:
+                return
 
     def cancel(self, run: Run) -> None:
         """Pass the agent's cancel of an allowed call on to the upstream, which may still answer for 5 s."""
@@ -129,7 +150,12 @@ class Executor:
             self._tasks.start_soon(self._wake, feed)
             while True:
                 self._news = anyio.Event()
-                page = await self._store.list_calls({Status.APPROVED}, limit=1000)
+                try:
+                    page = await self._store.list_calls({Status.APPROVED}, limit=1000)
+                except StoreError:
+                    logger.exception("the approved calls cannot be read")
+                    await self._store.after_failure()
+                    continue
                 for record in reversed(page.calls):
                     if self._may_start(record):
                         self._in_hand.add(record.id)
@@ -162,10 +188,6 @@ class Executor:
 
     async def _run_one(self, record: CallRecord) -> None:
         try:
-            reason = self._why_invalid(record)
-            if reason is not None:
-                await self._store.invalidate(record.id, reason)
-                return
             claimed = await self._store.claim(record, partial(self._last_look, record))
             if claimed is None:
                 self._look_again()  # it changed since it was read, or a pause came in between and may be over again
@@ -173,7 +195,12 @@ class Executor:
                 run = Run(record=claimed)
                 await self._send(claimed, run)
                 if run.outcome is not None:
-                    await self._store.settle(claimed.id, run.outcome, durable=True)
+                    await self._settle_in_time(claimed.id, run.outcome, durable=True)
+        except NotNow:
+            # Nothing was sent: the claim was refused. It stays approved, and is tried again for as long as it may run.
+            logger.warning("call %s: it cannot be claimed yet", record.id)
+            await self._store.after_failure()
+            self._look_again()
         except Exception:
             logger.exception("call %s: the record cannot be written", record.id)
         finally:
@@ -184,12 +211,12 @@ class Executor:
         call = record.call
         entry = self._catalog.find_by_name(call.name)
         upstream = self._upstreams.get(call.upstream)
-        if record.digest != digest_for(call, record.decision.policy):
-            return "the stored call is not the one its digest names"
         if upstream is None or upstream.fingerprint != call.fingerprint:
             return f"the upstream `{call.upstream}` is another one than was shown"
         if entry is None:
             return f"the tool `{call.name}` is no longer there"
+        if entry.blocked is not None:
+            return entry.blocked
         if entry.definition != call.definition:
             return f"the definition of `{call.name}` changed since it was shown"
         return None
@@ -200,7 +227,7 @@ class Executor:
         Runs on the store's thread; what it reads of us is replaced whole, never changed.
         """
         reason, entry = self._why_invalid(record), self._catalog.find_by_name(record.call.name)
-        if reason is not None or entry is None:  # once more: between the first look and this one it may have changed
+        if reason is not None or entry is None:
             return LastLook(reason or f"the tool `{record.call.name}` is no longer there")
         told = replayed(record.decision.history, history)
         now = self._decider.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
@@ -248,24 +275,51 @@ class Executor:
             arguments_json=call.arguments_json,
             meta=json.loads(call.meta_json),
             on_progress=self._tell_progress(record.id),
+            on_late=partial(self._answered_late, record),
         )
         try:
             run.result = await upstream.send(send)
-            failed = run.result.get("isError") is True
-            detail = "the tool answered with an error" if failed else ""
-            run.outcome = self._outcome(Status.FAILED if failed else Status.SUCCEEDED, detail, run.result)
+            run.outcome = self._outcome_of(run.result)
         except NotSent as error:
             run.outcome = self._unsent(error.message)
         except UpstreamRefused as error:
             run.refusal = error
-            refused = {"content": [{"type": "text", "text": error.message}], "isError": True}
-            run.outcome = self._outcome(Status.FAILED, error.message, refused)
+            run.outcome = self._outcome_of(error)
         except OutcomeUnknown as error:
             run.outcome = self._outcome(Status.UNKNOWN, error.message)
         except Exception:
             # Whatever else went wrong, it may have gone wrong after the send.
             logger.exception("call %s: running it failed", record.id)
             run.outcome = self._outcome(Status.UNKNOWN, "the gateway failed while it ran")
+
+    def _outcome_of(self, answer: dict[str, Any] | UpstreamRefused) -> Outcome:
+        """What an upstream's answer says became of a call."""
+        if isinstance(answer, UpstreamRefused):
+            refused = {"content": [{"type": "text", "text": answer.message}], "isError": True}
+            return self._outcome(Status.FAILED, answer.message, refused)
+        if answer.get("isError") is True:
+            return self._outcome(Status.FAILED, "the tool answered with an error", answer)
+        return self._outcome(Status.SUCCEEDED, "", answer)
+
+    # Late answers.
+
+    def _answered_late(self, record: CallRecord, answer: dict[str, Any] | UpstreamRefused) -> None:
+        self._tasks.start_soon(self._settle_late, record, answer)
+
+    async def _settle_late(self, record: CallRecord, answer: dict[str, Any] | UpstreamRefused) -> None:
+        """Settle a call of unknown outcome by the answer to its very send, which came when nobody waited any more."""
+        outcome = self._outcome_of(answer)
+        outcome = replace(outcome, detail=": ".join(filter(None, ("the upstream answered late", outcome.detail))))
+        if record.decision.effect is Effect.ALLOW:
+            outcome = _without_result(outcome)
+        try:
+            with anyio.move_on_after(CANCEL_ANSWER_SECONDS):  # it may have come before `unknown` was written
+                while record.status is Status.RUNNING:
+                    record = await self._store.wait_for_change(record.id, record.version, CANCEL_ANSWER_SECONDS)
+            settled = await self._store.resolve(record.id, outcome, f"upstream:{record.call.upstream}")
+            logger.info("call %s was answered late%s", record.id, "" if settled else ": it was settled already")
+        except StoreError:
+            logger.exception("call %s: its late answer cannot be recorded", record.id)
 
     def _unsent(self, detail: str) -> Outcome:
         return Outcome(Status.FAILED, executed=False, at=to_text(self._clock.now()), detail=detail)

@@ -116,6 +116,18 @@ UPSTREAM_IDLE_SECONDS = 3
 UPSTREAM_RESUMES = 3
 """How often a broken answer stream is picked up again where the upstream offers it (2025 revisions)."""
 
+UPSTREAM_TURN_SECONDS = 0.002
+"""How much of the event loop reading one upstream may take in one go: another call needs some ten turns of it."""
+
+UPSTREAM_REST_SECONDS = 1
+"""The longest an upstream that took much of the event loop is left unread."""
+
+UPSTREAM_MESSAGE_PARTS = 250_000
+"""Values in one message from an upstream: so many take a tenth of a second to read and write; no agent reads them."""
+
+UNASKED_BYTES = 256 * 1024
+"""A message that answers nothing we asked and is longer is not even read; notifications are far shorter."""
+
 UPSTREAM_QUESTIONS = 16
 """Requests of an upstream to us being answered at once over HTTP; more are dropped, so that a flood costs little."""
 
@@ -134,11 +146,17 @@ RESULT_DEPTH_LEVELS = 128
 SENT_IDS = 100_000
 """Ids of sent calls kept in memory against a second send; the store's guarded claim covers all time."""
 
+LATE_ANSWERS = 16
+"""Calls of one connection whose answer still counts though nobody waits; over HTTP each holds a body in memory."""
+
 PROGRESS_QUEUE_LENGTH = 64
 """Progress notes of one call waiting for a slow agent; the oldest go first, since the newest says it all."""
 
 PROGRESS_TEXT_CHARACTERS = 2000
 """The text of one progress note; it is one line in a client's display."""
+
+UPSTREAM_ERROR_CHARACTERS = 20_000
+"""The text of an upstream's own error; it is recorded, shown and told to an agent, and longer is no explanation."""
 
 PROGRESS_FLUSH_SECONDS = 1
 """How long an answer waits for its last progress notes to be passed on."""
@@ -226,3 +244,12 @@ PROBES_AFTER_SECONDS = (0, 30, 300)
 
 RESULT_SHOWN_BYTES = 256 * 1024
 """A longer result of a preview is not kept: nobody reads it before deciding."""
+
+DIFF_LINES = 1000
+"""Lines of two definitions that are matched, and lines of their difference that are shown; matching is quadratic."""
+
+DEFINITION_CHARACTERS = 256 * 1024
+"""A tool's definition; a longer one fills most of a model's context, and is kept and compared for people."""
+
+PINS_PER_UPSTREAM = 2 * TOOLS_PER_UPSTREAM
+"""Tools that one upstream may ever show: each name is kept for good, and a server must not fill the disk with them."""

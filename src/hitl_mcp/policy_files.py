@@ -73,7 +73,13 @@ class PolicyFiles:
         changing: Signature | None = None
         while True:
             await anyio.sleep(POLICY_LOOK_SECONDS)
-            looks = await anyio.to_thread.run_sync(signature_of, self._config)
+            try:
+                looks = await anyio.to_thread.run_sync(signature_of, self._config)
+            except (
+                OSError
+            ) as error:  # such as no free descriptor: what is in force stays, and the next look may succeed
+                logger.warning("the policy files cannot be looked at: %s", error)
+                continue
             if looks == self._loaded:
                 changing = None
             elif looks != changing:
@@ -86,7 +92,7 @@ class PolicyFiles:
     async def _reload(self) -> None:
         try:
             policy = await anyio.to_thread.run_sync(self._read)
-        except (ConfigError, PolicyError) as error:
+        except (ConfigError, PolicyError, OSError) as error:
             self.problem = PolicyProblem(to_text(self._clock.now()), str(error))
             logger.error("the policy files cannot be used; the last good policy stays in force:\n%s", error)
             await self._tell("policy-refused", str(error).partition("\n")[0])

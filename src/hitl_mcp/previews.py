@@ -31,7 +31,12 @@ class Previews:
         """Look for held calls whose previews are missing, for ever: those of the last life, then each new one."""
         with self._store.follow(_is_held) as feed:
             while True:
-                page = await self._store.list_calls({Status.HELD}, limit=1000)
+                try:
+                    page = await self._store.list_calls({Status.HELD}, limit=1000)
+                except StoreError:
+                    logger.exception("the held calls cannot be read")
+                    await self._store.after_failure()
+                    continue
                 self._seen &= {record.id for record in page.calls}
                 for record in reversed(page.calls):
                     if record.decision.previews and record.id not in self._seen:

@@ -39,7 +39,12 @@ class Probes:
         """Look for calls of unknown outcome, for ever: those of the last life, then each new one."""
         with self._store.follow(_is_unknown) as feed:
             while True:
-                page = await self._store.list_calls({Status.UNKNOWN}, limit=1000)
+                try:
+                    page = await self._store.list_calls({Status.UNKNOWN}, limit=1000)
+                except StoreError:
+                    logger.exception("the unknown calls cannot be read")
+                    await self._store.after_failure()
+                    continue
                 self._seen &= {record.id for record in page.calls}
                 for record in reversed(page.calls):
                     if record.decision.probes and record.id not in self._seen:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hitl_mcp.calls import Assurance, CallRecord, Verdict, VerdictKind
+from hitl_mcp.calls import Assurance, CallRecord, Outcome, Status, Verdict, VerdictKind
 from hitl_mcp.clock import Clock, to_text
 from hitl_mcp.errors import NotAllowed
 from hitl_mcp.limits import VERDICT_REASON_CHARACTERS
-from hitl_mcp.people import People
-from hitl_mcp.store import SqliteStore
+from hitl_mcp.people import People, Reviewer
+from hitl_mcp.store import SqliteStore, already_settled
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,16 @@ class Given:
     surface: str
     assurance: Assurance
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a person found out about a call whose outcome was unknown: whether it happened, and how they know."""
+
+    happened: bool
+    evidence: str
+    reviewer: str
+    surface: str
 
 
 class Review:
@@ -45,11 +55,7 @@ class Review:
             DigestMismatch: The reviewer was shown other bytes than the call has.
             NotAllowed: This person is no reviewer, or has no role this call asks for.
         """
-        reviewer = self._people.reviewer(given.reviewer)
-        if reviewer is None:
-            raise NotAllowed(
-                f"`{given.reviewer}` is not a reviewer", help="the config names reviewers under `reviewers`"
-            )
+        reviewer = self._reviewer(given.reviewer)
         record = await self._store.get(call_id)
         verdict = Verdict(
             kind=given.kind,
@@ -62,3 +68,29 @@ class Review:
             reason=given.reason[:VERDICT_REASON_CHARACTERS],
         )
         return await self._store.add_verdict(call_id, verdict)
+
+    async def resolve(self, call_id: str, found: Found) -> CallRecord:
+        """Settle a call of unknown outcome by what a person found out; return it as it now stands.
+
+        Raises:
+            CallNotFound: No call has this id.
+            CallAlreadySettled: Its outcome is not unknown; `status` is the true one.
+            NotAllowed: This person is no reviewer.
+        """
+        reviewer = self._reviewer(found.reviewer)
+        happened = "it happened" if found.happened else "it did not happen"
+        outcome = Outcome(
+            status=Status.SUCCEEDED if found.happened else Status.FAILED,
+            executed=True,
+            at=to_text(self._clock.now()),
+            detail=f"{happened}, as {reviewer.name} found: {found.evidence[:VERDICT_REASON_CHARACTERS]}",
+        )
+        if not await self._store.resolve(call_id, outcome, f"reviewer:{reviewer.name}"):
+            raise already_settled(await self._store.get(call_id))
+        return await self._store.get(call_id)
+
+    def _reviewer(self, name: str) -> Reviewer:
+        reviewer = self._people.reviewer(name)
+        if reviewer is None:
+            raise NotAllowed(f"`{name}` is not a reviewer", help="the config names reviewers under `reviewers`")
+        return reviewer

@@ -122,6 +122,7 @@ def test_a_note_is_no_finding_unless_ci_wants_it(run: Run) -> None:
     [
         (["check", "none.yaml"], "there is no file `none.yaml`"),
         (["check", "--use", "githbu"], "did you mean `github`?"),
+        (["check", "--use", "cautious"], "whose tools is `cautious` for? write `--upstream NAME`"),
         (["check", "bank.yaml", "--tools", "tools.json"], "whose tools are these? write `--tools NAME=tools.json`"),
         (["check", "bank.yaml", "--tools", "bank=bank.yaml"], "not JSON"),
         (["check", "bank.yaml", "--tools", "bank=none.json"], "cannot read `none.json`"),

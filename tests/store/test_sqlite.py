@@ -20,6 +20,7 @@ from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, Hi
 from hitl_mcp.limits import EVENT_QUEUE_LENGTH
 from hitl_mcp.store import FeedBehind, SqliteStore, open_sqlite
 from hitl_mcp.store.statements import migrations, sql, statements
+from hitl_mcp.store.steps import TAMPERED
 from tests.clocks import HandClock
 from tests.samples import admit, allowed, claim, denied, held, tool_call, verdict
 
@@ -268,12 +269,14 @@ async def test_a_call_is_claimed_at_most_once(store: SqliteStore) -> None:
 
 
 async def test_a_call_that_changed_since_it_was_checked_is_not_claimed(store: SqliteStore, tmp_path: Path) -> None:
-    """Between the executor's check and the claim the row was edited: the claim finds another call than was checked."""
+    """Between the executor's check and the claim the row was edited: its seal does not fit, and it ends there."""
     checked = await approve(store)
     with contextlib.closing(sqlite3.connect(tmp_path / "hitl.db", isolation_level=None)) as intruder:
         intruder.execute("UPDATE calls SET arguments_json = '{}' WHERE id = ?", [checked.id])
     assert await claim(store, checked) is None
-    assert (await store.get(checked.id)).status is Status.APPROVED
+    after = await store.get(checked.id)
+    assert (after.status, after.closed_reason) == (Status.INVALIDATED, TAMPERED)
+    assert store.tampered == (checked.id,)
 
 
 async def test_the_first_outcome_counts(store: SqliteStore, clock: HandClock) -> None:
@@ -389,6 +392,17 @@ async def test_an_agent_sees_what_is_open_and_what_it_was_not_told(store: Sqlite
     await store.hand_over(told.id)
     await hold(store, agent="other")
     assert {record.id for record in await store.of_interest_to("builder")} == {waiting.id, done.id}
+
+
+@pytest.mark.promise("R6")
+async def test_an_allowed_call_whose_outcome_was_found_out_is_news(store: SqliteStore, clock: HandClock) -> None:
+    """Its agent was told that nobody knows: once somebody does, it is listed until the agent was told."""
+    record = (await admit(store, tool_call(), ASKED, allowed())).record
+    await store.settle(record.id, outcome(clock, Status.UNKNOWN), durable=False)
+    await store.resolve(record.id, outcome(clock), "reviewer:dana")
+    assert [one.id for one in await store.of_interest_to("builder")] == [record.id]
+    await store.hand_over(record.id)
+    assert await store.of_interest_to("builder") == ()
 
 
 async def test_every_step_leaves_an_event_in_order(store: SqliteStore, clock: HandClock) -> None:
@@ -548,14 +562,25 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path, clock: Hand
 
 async def test_readers_cannot_write(store: SqliteStore) -> None:
     """The reading connection refuses to write, so that there is only one writer."""
-    with pytest.raises(StoreError, match="readonly"):
+    with pytest.raises(StoreError, match="read-only"):
         await store._rows("end_sign_in", {"key_digest": "x", "now": "x"})
 
 
 def test_every_named_statement_is_used() -> None:
     """Statements that nobody runs are deleted, and those that code names exist."""
-    room = Path(__file__).parents[2] / "src" / "hitl_mcp" / "store"
-    code = "\n".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
+    package = Path(__file__).parents[2] / "src" / "hitl_mcp"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
     for name in statements():
         assert f'"{name}"' in code, name
         assert sql(name)
+
+
+@pytest.mark.parametrize("name", ["list_open_calls", "waiting_of_tool", "due", "left_running", "waiting_for_people"])
+def test_what_is_open_is_found_without_walking_every_call(name: str) -> None:
+    """The gateway asks these again and again; at a million records only the index of open calls answers in time."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for script in migrations():
+            connection.executescript(script)
+        query = dict.fromkeys(("before", "limit", "agent", "name", "definition", "now", "runner", "epoch"), 1)
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql(name)}", {**query, "statuses": '["held"]'})
+        assert any("INDEX calls_open" in row[3] for row in rows)

@@ -20,6 +20,7 @@ from hitl_mcp.calls import Asked, CallRecord, Decision, Effect, Requirement, Rul
 from hitl_mcp.canonical import canonical_text
 from hitl_mcp.clock import Clock
 from hitl_mcp.people import Agent, People, Reviewer
+from hitl_mcp.pins import open_pins
 from hitl_mcp.review import Review
 from hitl_mcp.store import SqliteStore, open_sqlite
 from hitl_mcp.surfaces.api import ApiParts, control_routes, page_routes
@@ -136,10 +137,14 @@ async def open_desk(
             status=lambda: {
                 "upstreams": desk.upstreams,
                 "paused": _pause(store),
-                "store": {"broken": store.broken},
+                "store": {
+                    "broken": store.broken,
+                    "trouble": store.trouble.as_dict() if store.trouble else None,
+                },
                 "policy": {"version": "sha256:0", "since": NOON, "problem": desk.policy_problem},
             },
             stop=lambda: desk.stopped.append("stop"),
+            pins=await open_pins(store),
             clock=clock,
             public_url=public_url or f"http://127.0.0.1:{port}",
             stopping=anyio.Event(),

@@ -334,7 +334,7 @@ async def test_what_history_said_is_given_with_the_call_alone(desk: Desk) -> Non
     ]
     assert call["shadows"] == [{"id": "later", "effect": "deny", "reason": "tried out", "error": None}]
     assert "told" not in listed
-    assert (await desk.control.get("/api/tools")).json() == {"tools": []}
+    assert (await desk.control.get("/api/tools")).json() == {"tools": [], "absent": []}
 
 
 async def test_the_description_names_every_path_and_no_other(desk: Desk) -> None:
@@ -365,3 +365,18 @@ def _app(routes: list[Route]) -> Any:
 
 def _paths(routes: list[Route]) -> set[tuple[str, str]]:
     return {(route.path, method) for route in routes for method in (route.methods or ()) if method in ("GET", "POST")}
+
+
+async def test_calls_are_found_by_what_they_hold(desk: Desk) -> None:
+    """`q` looks in names, arguments and claims, in whatever case, and takes `%` and `_` for what they are."""
+    ours = await desk.hold({"to": "a@example.com", "body": "Fifty_percent: 50% off"})
+    await desk.hold({"to": "b@example.com", "body": "Fifty percent: 500 off"})
+    async with desk.signed_in("dana") as dana:
+
+        async def found(text: str) -> list[str]:
+            return [call["id"] for call in (await dana.get("/api/calls", params={"q": text})).json()["calls"]]
+
+        assert await found("50%") == [ours.id]
+        assert await found("FIFTY_") == [ours.id]
+        assert len(await found("example.com")) == 2
+        assert await found("nothing of this kind") == []

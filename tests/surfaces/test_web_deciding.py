@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from playwright.async_api import Browser, Route, expect
 
-from hitl_mcp.calls import Status, VerdictKind
-from tests.samples import held, verdict
+from hitl_mcp.calls import Outcome, Status, VerdictKind
+from tests.samples import claim, held, verdict
 from tests.surfaces.desk import Desk
 from tests.surfaces.seats import HARD, PHONE, Seat, seat_at
 
@@ -242,3 +244,26 @@ async def test_on_a_phone_it_works_by_thumb(desk: Desk, browser: Browser) -> Non
         await seat.page.locator(".back").tap()
         await expect(seat.page.locator("#list")).to_be_visible()
     assert len((await desk.store.get(record.id)).verdicts) == 1
+
+
+async def test_what_became_of_an_unknown_call_is_said_with_evidence(desk: Desk, dana: Seat) -> None:
+    """Without evidence nothing is sent; with it the call is settled, on record with who found out and how."""
+    record = await desk.hold({"to": "a@example.com"})
+    await desk.store.add_verdict(record.id, verdict(record.digest))
+    approved = await desk.store.get(record.id)
+    assert await claim(desk.store, replace(approved, events=())) is not None
+    lost = Outcome(Status.UNKNOWN, executed=True, at=record.created_at, detail="no answer came")
+    await desk.store.settle(record.id, lost, durable=True)
+    await dana.sign_in("dana", f"&call={record.id}")
+    happened = dana.page.get_by_role("button", name="It happened")
+    await happened.click()
+    await dana.sees(".resolve", "Write how you know")
+    assert await status_of(desk, record.id) is Status.UNKNOWN
+    await dana.page.get_by_label("How do you know?").fill("The mail is in the outbox, 14:02.")
+    await happened.click()
+    await dana.sees(".headline", "It ran and succeeded")
+    await expect(happened).to_be_hidden()
+    after = await desk.store.get(record.id)
+    assert after.outcome is not None
+    assert after.outcome.detail == "it happened, as dana found: The mail is in the outbox, 14:02."
+    assert after.events[-1].by == "reviewer:dana"

@@ -16,7 +16,7 @@ import uvicorn
 
 from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.secrets import Secrets
-from hitl_mcp.upstreams import Progress, Send, Upstream, Upstreams
+from hitl_mcp.upstreams import LateAnswer, Progress, Send, Upstream, Upstreams
 
 SERVERS = Path(__file__).resolve().parent / "servers"
 RAW_SERVER = SERVERS / "raw_server.py"
@@ -54,9 +54,16 @@ async def one(config: UpstreamConfig) -> AsyncIterator[Upstream]:
         yield upstream
 
 
-def a_call(tool: str, arguments_json: str = "{}", *, on_progress: Progress | None = None, **meta: Any) -> Send:
+def a_call(
+    tool: str,
+    arguments_json: str = "{}",
+    *,
+    on_progress: Progress | None = None,
+    on_late: LateAnswer | None = None,
+    **meta: Any,
+) -> Send:
     """A call with an id of its own."""
-    return Send(f"c_{next(_ids)}", tool, arguments_json, meta, on_progress)
+    return Send(f"c_{next(_ids)}", tool, arguments_json, meta, on_progress, on_late)
 
 
 async def until(upstream: Upstream, condition: Callable[[], bool]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import anyio
 import pytest
 
-from hitl_mcp.errors import OutcomeUnknown
+from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
+from hitl_mcp.limits import UPSTREAM_ERROR_CHARACTERS, UPSTREAM_LOG_LINES_PER_SECOND
 from hitl_mcp.upstreams.stdio import Lines
 from tests.upstreams.stage import a_call, one, raw, running
 
@@ -34,6 +36,8 @@ async def test_garbage_between_messages_is_skipped_and_logged(caplog: pytest.Log
         ("deep", "nested too deep"),
         ("shapeless", "`content`"),
         ("neither", "neither a result nor an error"),
+        ("mark_of_words", "`isError` is neither true nor false"),
+        ("many_parts", "more than 250000 parts"),
         ("half", "it exited with status 5"),
     ],
 )
@@ -60,6 +64,39 @@ async def test_what_is_large_or_unknown_but_json_passes() -> None:
         result = await upstream.send(a_call("hop"))
     assert result["unknown"] == 2**70
     assert result["_meta"] == {"example.com/kept": 1}
+
+
+async def test_an_error_that_cannot_be_written_down_is_told_as_far_as_it_can() -> None:
+    """Half a pair and NaN would keep it from being recorded; a text without end would be told to an agent whole."""
+    async with one(raw("raw")) as upstream:
+        with pytest.raises(UpstreamRefused) as caught:
+            await upstream.send(a_call("odd_error"))
+    assert caught.value.message.startswith("half ? and xxx")
+    assert len(caught.value.message) == UPSTREAM_ERROR_CHARACTERS
+    assert (caught.value.code, caught.value.data) == (-32603, None)
+
+
+async def test_a_large_answer_passes_and_what_nobody_asked_for_is_not_even_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Brackets inside of texts are no parts; an answer to nobody and a note of that size are skipped."""
+    async with one(raw("raw")) as upstream:
+        result = await upstream.send(a_call("large"))
+        assert len(result["structuredContent"]["text"]) == 900_000
+        assert (await upstream.send(a_call("unasked")))["content"]
+    assert caplog.text.count("more than 262144 bytes that nobody asked for") == 2
+
+
+async def test_questions_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """So many lines a second, cut and visible; the call says what it wanted, in short."""
+    began = int(time.monotonic())
+    async with one(raw("raw")) as upstream:
+        with pytest.raises(UpstreamRefused) as caught:
+            await upstream.send(a_call("asks_much"))
+    assert len(caught.value.message) < 300
+    seconds = int(time.monotonic()) - began + 1
+    assert caplog.text.count("asks for `odd\\x1b/") <= seconds * UPSTREAM_LOG_LINES_PER_SECOND
+    assert "\x1b" not in caplog.text
 
 
 async def test_the_last_answer_of_a_dying_upstream_counts() -> None:

@@ -147,6 +147,7 @@ async def test_headers_carry_resolved_secrets_and_nothing_is_taken_from_elsewher
         ("nan", "a number that JSON does not have"),
         ("huge", "more than 16777216 bytes"),
         ("not-json", "not JSON"),
+        ("packed", "packed, which was not asked for"),
         ("other-id", "another request"),
         ("ends", "its event stream ended"),
         ("huge-event", "byte limit"),
@@ -197,6 +198,13 @@ async def test_odd_events_are_skipped_and_questions_refused() -> None:
         by_id = {reply["id"]: reply for reply in app.replies}
         assert by_id[7]["error"]["code"] == -32600
         assert by_id[8]["result"] == {}
+
+
+async def test_an_event_that_nobody_asked_for_is_not_read_if_it_is_large(caplog: pytest.LogCaptureFixture) -> None:
+    """No announcement is of that size; the answer after it counts."""
+    async with raw_over_http() as (_, upstream):
+        assert (await upstream.send(a_call("unasked")))["content"]
+    assert "that nobody asked for: it was skipped" in caplog.text
 
 
 async def test_a_stream_that_breaks_on_purpose_is_picked_up_again() -> None:

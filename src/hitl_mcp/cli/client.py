@@ -44,6 +44,22 @@ class ControlClient:
         """
         return self._answer(self._http.get(path, params=query))
 
+    def lines(self, path: str, **query: str) -> Iterator[str]:
+        """Read lines from the API, however many; raises as `get`."""
+        with self._http.stream("GET", path, params=query, timeout=None) as response:
+            if response.status_code >= 400:
+                response.read()
+                self._answer(response)
+            yield from response.iter_lines()
+
+    def get_slowly(self, path: str) -> dict[str, Any]:
+        """As `get`, for what may take as long as it takes."""
+        return self._answer(self._http.get(path, timeout=None))
+
+    def post_slowly(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """As `post`, for what may take as long as it takes."""
+        return self._answer(self._http.post(path, json=dict(body), timeout=None))
+
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write through the API; raises as `get`."""
         return self._answer(self._http.post(path, json=dict(body or {})))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from hitl_mcp import __version__
-from hitl_mcp.cli import policy, reviewing, serving, trying
+from hitl_mcp.cli import policy, record, reviewing, serving, tools, trying
 from hitl_mcp.cli.client import NoGateway, Refused
 from hitl_mcp.errors import ConfigError, HitlError, PolicyError, StateDirectoryError, StoreError
 
@@ -21,8 +21,9 @@ def hitl_mcp() -> None:
     """An approval gate between AI agents and the tools that can do harm."""
 
 
-for command in (*serving.COMMANDS, *reviewing.COMMANDS, *policy.COMMANDS, *trying.COMMANDS):
-    hitl_mcp.add_command(command)
+for commands in (serving, reviewing, tools, policy, record, trying):
+    for command in commands.COMMANDS:
+        hitl_mcp.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

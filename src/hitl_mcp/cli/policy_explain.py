@@ -153,6 +153,8 @@ def _on_record(asked: PolicyAsked, call_id: str) -> _Result:
     with control(asked.config) as gateway:
         call = gateway.get(f"/api/calls/{call_id}")
     decision = _decision(call)
+    if call["erased_at"] is not None:
+        return _Result(call["name"], decision, note="what it carried was erased: this is what is left on record")
     try:
         sources = read_sources(replace(asked, files=(), use=()))
         policy = read_policy(sources.files, sources.people).policy

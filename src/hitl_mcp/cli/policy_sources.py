@@ -107,6 +107,8 @@ def read_sources(asked: PolicyAsked) -> Sources:
         ready = frozenset(ready_policies().values())
         return Sources(policy_sources(config), config.people, config, known, ready)
     used = _ready(asked.use)
+    if used and asked.upstream is None:
+        raise click.UsageError(f"whose tools is `{asked.use[0]}` for? write `--upstream NAME`")
     files = [PolicySource(path, asked.upstream) for path in (*_files(asked.files), *used)]
     return Sources(files, config.people if config else _Anyone(), config, known, frozenset(used))
 

@@ -1,4 +1,4 @@
-"""Commands of whoever answers: `review`, `pending`, `show`, `approve`, `reject`, `pause`, `resume`."""
+"""Commands of whoever answers: `review`, `pending`, `show`, `approve`, `reject`, `resolve`, `pause`, `resume`."""
 
 from __future__ import annotations
 
@@ -126,6 +126,23 @@ def reject(config: str, reason: str, call_id: str) -> int:
 
 @click.command()
 @config_option
+@click.option("--happened/--did-not", default=None, help="What became of it.")
+@click.option("--evidence", required=True, metavar="TEXT", help="How you know; it stands in the record.")
+@click.argument("call_id")
+def resolve(config: str, happened: bool | None, evidence: str, call_id: str) -> int:
+    """Say what became of a call of unknown outcome; the agent is told."""
+    if happened is None:
+        raise click.UsageError("say what became of it: --happened or --did-not")
+    if not evidence.strip():
+        raise click.UsageError("--evidence is empty: say how you know")
+    with control(config) as gateway:
+        answer = gateway.post(f"/api/calls/{call_id}/resolve", {"happened": happened, "evidence": evidence})
+    click.echo(f"{answer['id']}: {answer['status']}")
+    return 0
+
+
+@click.command()
+@config_option
 @click.option("--reason", default="", help="Why; agents and reviewers are told.")
 def pause(config: str, reason: str) -> None:
     """Stop everything: nothing is run until `resume`; calls already running end by themselves."""
@@ -171,4 +188,4 @@ def _columns() -> int:
     return shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns
 
 
-COMMANDS = (review, pending, show, approve, reject, pause, resume)
+COMMANDS = (review, pending, show, approve, reject, resolve, pause, resume)

@@ -84,7 +84,8 @@ def status(config: str, as_json: bool) -> int:
         print_json(answer)
     else:
         _print_status(answer)
-    usable = answer["store"]["broken"] is None and answer["policy"]["problem"] is None
+    usable = answer["store"]["trouble"] is None and answer["policy"]["problem"] is None
+    usable = usable and not answer["blocked_tools"] and not answer["tampered"]
     healthy = usable and all(one["state"] != "down" for one in answer["upstreams"])
     return 0 if healthy else 1
 
@@ -97,8 +98,18 @@ def _print_status(answer: dict[str, Any]) -> None:
     click.echo(f"  config       {answer['config']}")
     if answer["paused"]:
         click.echo(f"  PAUSED by {answer['paused']['by']} since {answer['paused']['at']}: {answer['paused']['reason']}")
-    if answer["store"]["broken"]:
-        click.echo(f"  THE RECORD CANNOT BE WRITTEN: {answer['store']['broken']}")
+    if (trouble := answer["store"]["trouble"]) is not None:
+        click.echo(f"  THE RECORD CANNOT BE WRITTEN: {trouble['says']}, since {trouble['since']}")
+        click.echo(f"    help: {trouble['help']}")
+    if answer["tampered"]:
+        click.echo(f"  TAMPERING: changed outside the gateway: {', '.join(answer['tampered'])}")
+        click.echo("    help: none of them ran; `hitl-mcp audit verify` says what else was changed")
+    if (behind := answer["clock_set_back_seconds"]) > 0:
+        click.echo(
+            f"  THE CLOCK WAS SET BACK by {behind:.0f} s; the gateway keeps its own time until it is started again"
+        )
+    if (problem := answer["checkpoints"]["problem"]) is not None:
+        click.echo(f"  THE RECORD IS NOT SIGNED: {problem}")
     if answer["policy"]["problem"]:
         click.echo(f"  THE POLICY FILES CANNOT BE USED; in force is the policy of {answer['policy']['since']}:")
         for line in answer["policy"]["problem"]["findings"].splitlines():
@@ -106,6 +117,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     for upstream in answer["upstreams"]:
         count = f"{upstream['tools']} tools"
         click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
+    for tool in answer["blocked_tools"]:
+        click.echo(f"  BLOCKED {tool['name']}: {tool['state']} since it was accepted; see `hitl-mcp tools diff`")
     for agent in answer["agents"]:
         click.echo(f"  agent {agent['name']}: {agent['problem']}")
     for warning in answer["warnings"]:

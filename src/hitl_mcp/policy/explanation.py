@@ -6,6 +6,7 @@ decided years ago reads as it did then. What every rule made of a call, and what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hitl_mcp.calls import Decision, Effect, HistoryUsed, RuleMatch, SignalMatch
@@ -23,7 +24,8 @@ class Explanation:
     """Why a decision is as it is.
 
     `why` are the reasons beside the points, the strictest first. `total` is the sum of the points, which is the score
-    unless it is more than 100. `shadows` and `told` (what history said) are for people, not for agents.
+    unless it is more than 100. `shadows` and `told` (what history said) are for people, not for agents. `denied_by`
+    names the rules, the budgets and the band that deny.
     """
 
     effect: Effect
@@ -32,6 +34,7 @@ class Explanation:
     points: tuple[SignalMatch, ...]
     shadows: tuple[str, ...]
     told: tuple[str, ...]
+    denied_by: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
@@ -71,7 +74,19 @@ def explained(decision: Decision) -> Explanation:
         points=tuple(sorted(decision.signals, key=lambda match: -match.points)),
         shadows=tuple(_shadow(match) for match in decision.shadows),
         told=tuple(_told(used) for used in decision.history),
+        denied_by=tuple(_denied_by(decision)),
     )
+
+
+def _denied_by(decision: Decision) -> Iterator[str]:
+    """What denies the call. Its sentences tell a budget from a rule, and a band that denies from one that holds."""
+    for match in decision.rules:
+        if match.effect == Effect.DENY:
+            yield f"{'budget' if reasons.by_budget(match) in decision.reasons else 'rule'} `{match.id}`"
+    if decision.band is not None:
+        sentence = reasons.by_band(decision.score, int(decision.band.removeprefix("band-")), Effect.DENY)
+        if any(reason.startswith(sentence) for reason in decision.reasons):
+            yield f"band `{decision.band}`"
 
 
 def _shadow(match: RuleMatch) -> str:

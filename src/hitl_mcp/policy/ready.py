@@ -1,7 +1,8 @@
 """A ready policy, used for one upstream: its tools are that upstream's, its roles the operator's. No I/O.
 
 Ready policies are written for nobody in particular: `tool: create_issue`, `roles: [approver]`. Used as
-`{use: github, upstream: gh, roles: {approver: platform}}` they read as if they had been written for `gh`.
+`{use: github, upstream: gh, roles: {approver: platform}}` they read as if they had been written for `gh`. For several
+upstreams they are read once for each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def used_for(document: Document, source: PolicySource) -> Document:
         return document
     upstream = source.upstream
     if upstream is not None and any(name.startswith("*__") for name in _tool_names(document.value)):
-        advice = "leave `upstream` out where it is used"
+        advice = "leave `--upstream` out"
         document.find((), "this policy is about the tools of every upstream, not of one", advice)
     naming = _Naming(
         tool=lambda pattern: pattern if upstream is None else f"{upstream}__{pattern}",

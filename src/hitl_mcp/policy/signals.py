@@ -6,6 +6,7 @@ A signal without a measure adds its points in full. What a measure cannot read c
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -71,6 +72,25 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
+class _OfValue(ABC):
+    """A measure of a value in the call. What is absent does not concern it, and what is broken counts in full."""
+
+    of: Expression
+
+    def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
+        value = self.of.value(facts)
+        if value is ABSENT:
+            return NOTHING
+        if isinstance(value, Broken):
+            return Reading(1.0, error=value.why)
+        return self.weigh(value, item, facts, asking)
+
+    @abstractmethod
+    def weigh(self, value: Any, item: str, facts: Facts, asking: Asking) -> Reading:
+        """Read the call for the signal `item`, where `of` has a value."""
+
+
+@dataclass(frozen=True)
 class Scale:
     """From no points at `low` to all of them at `high`, growing with the logarithm between."""
 
@@ -87,10 +107,9 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Amount:
+class Amount(_OfValue):
     """Grows with a number in the call."""
 
-    of: Expression
     scale: Scale
     remembers = False
 
@@ -98,10 +117,7 @@ class Amount:
     def bound(self) -> str:
         return f"{self.of.text} above {self.scale.low:g}"
 
-    def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
-        value = self.of.value(facts)
-        if value is ABSENT:
-            return NOTHING
+    def weigh(self, value: Any, item: str, facts: Facts, asking: Asking) -> Reading:
         amount = amount_of(value)
         if isinstance(amount, Broken):
             return Reading(1.0, error=amount.why)
@@ -109,32 +125,25 @@ class Amount:
 
 
 @dataclass(frozen=True)
-class Count:
+class Count(_OfValue):
     """Grows with how many entries a list has; a text is one, nothing is none."""
 
-    of: Expression
     scale: Scale
     remembers = False
 
     @property
     def bound(self) -> str:
-        return f"more than {self.scale.low:g} entries in {self.of.text}"
+        return f"more than {self.scale.low:g} {_noun(self.scale.low, 'entry', 'entries')} in {self.of.text}"
 
-    def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
-        value = self.of.value(facts)
-        if value is ABSENT:
-            return NOTHING
-        if isinstance(value, Broken):
-            return Reading(1.0, error=value.why)
+    def weigh(self, value: Any, item: str, facts: Facts, asking: Asking) -> Reading:
         entries = len(_entries(value))
-        return Reading(self.scale.share(entries), found=f"{entries} entries")
+        return Reading(self.scale.share(entries), found=f"{entries} {_noun(entries, 'entry', 'entries')}")
 
 
 @dataclass(frozen=True)
-class Novelty:
+class Novelty(_OfValue):
     """In full where a value is new: no call with it has succeeded on a person's approval within the window."""
 
-    of: Expression
     per: Per
     window_seconds: int
     remembers = True
@@ -143,12 +152,7 @@ class Novelty:
     def bound(self) -> str:
         return f"a value of {self.of.text} that is new"
 
-    def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
-        value = self.of.value(facts)
-        if value is ABSENT:
-            return NOTHING
-        if isinstance(value, Broken):
-            return Reading(1.0, error=value.why)
+    def weigh(self, value: Any, item: str, facts: Facts, asking: Asking) -> Reading:
         entries = _entries(value)
         if len(entries) > COUNTED_VALUES:
             return Reading(1.0, error=f"there are more than {COUNTED_VALUES} values")
@@ -174,12 +178,14 @@ class Velocity:
 
     @property
     def bound(self) -> str:
-        return f"more than {self.above} calls within {window_as_text(self.window_seconds)}"
+        return (
+            f"more than {self.above} {_noun(self.above, 'call', 'calls')} within {window_as_text(self.window_seconds)}"
+        )
 
     def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
         scope = scope_of(self.per, facts)
         calls = asking.number(Question(item, About.ASKED, scope, self.window_seconds)) + 1
-        found = f"{calls} calls within {window_as_text(self.window_seconds)}"
+        found = f"{calls} {_noun(calls, 'call', 'calls')} within {window_as_text(self.window_seconds)}"
         return Reading(float(calls > self.above), found=found, marks=(Mark(item, scope),))
 
 
@@ -194,7 +200,8 @@ class Rejections:
 
     @property
     def bound(self) -> str:
-        return f"more than {self.above} rejected calls within {window_as_text(self.window_seconds)}"
+        calls = f"rejected {_noun(self.above, 'call', 'calls')}"
+        return f"more than {self.above} {calls} within {window_as_text(self.window_seconds)}"
 
     def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
         scope = scope_of(self.per, facts)
@@ -204,10 +211,9 @@ class Rejections:
 
 
 @dataclass(frozen=True)
-class Spend:
+class Spend(_OfValue):
     """Grows with what calls within the window add up to, this one included; each unit is added up apart."""
 
-    of: Expression
     unit: Expression | None
     per: Per
     window_seconds: int
@@ -218,10 +224,7 @@ class Spend:
     def bound(self) -> str:
         return f"{self.of.text} above {self.scale.low:g} within {window_as_text(self.window_seconds)}"
 
-    def read(self, item: str, facts: Facts, asking: Asking) -> Reading:
-        value = self.of.value(facts)
-        if value is ABSENT:
-            return NOTHING
+    def weigh(self, value: Any, item: str, facts: Facts, asking: Asking) -> Reading:
         amount, unit = amount_of(value), unit_of(self.unit, facts)
         if isinstance(amount, Broken) or isinstance(unit, Broken):
             return Reading(1.0, error=next(bad.why for bad in (amount, unit) if isinstance(bad, Broken)))
@@ -305,3 +308,8 @@ def _entries(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [[key, entry] for key, entry in value.items()]
     return value if isinstance(value, list) else [value]
+
+
+def _noun(count: float, one: str, several: str) -> str:
+    """What is counted, in the singular where it is one."""
+    return one if count == 1 else several

@@ -14,6 +14,7 @@ from hitl_mcp.calls import CallRecord, Decision, ReadingCall, Requirement, Statu
 from hitl_mcp.clock import for_people
 from hitl_mcp.people import People, Reviewer
 from hitl_mcp.policy.explanation import explained
+from hitl_mcp.render.difference import Compared, difference
 from hitl_mcp.render.marks import Kind, Segment, joined, marked
 from hitl_mcp.render.tree import Line, lines_of_json, lines_of_text, raw_segments, shows_all
 
@@ -51,6 +52,7 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Sh
         "binding": _binding_shown(record),
         "digest": record.digest,
         "closed_reason": _text_shown(record.closed_reason) if record.closed_reason else None,
+        "erased": f"What it carried was erased at {for_people(record.erased_at)}" if record.erased_at else None,
         "previews": [_preview_shown(record, asked) for asked in record.decision.previews],
         "outcome": _outcome_shown(record),
         "history": _history_shown(record),
@@ -114,6 +116,25 @@ def _sentence(record: CallRecord) -> list[Segment]:
 def _what(record: CallRecord) -> list[Segment]:
     apart = Segment("plain", " / ", "")
     return [*marked(record.call.upstream, "name"), apart, *marked(record.call.tool, "name")]
+
+
+def difference_shown(before: str | None, after: str) -> Shown:
+    """What is different between two definitions of a tool; without `before`, all of it is new."""
+    found = difference(before, after)
+    return {
+        "lines": [_compared_shown(one) for one in found.lines],
+        "gone": sum(one.sign == "gone" for one in found.lines),
+        "new": sum(one.sign == "new" for one in found.lines),
+        "whole": found.whole,
+        "bytes": len(after.encode("utf-8")),
+    }
+
+
+def _compared_shown(one: Compared) -> Shown:
+    segments = _segments(one.line.segments)
+    for place in one.changed:
+        segments[place]["changed"] = True
+    return {"sign": one.sign, "depth": one.line.depth, "skipped": one.skipped, "segments": segments}
 
 
 def _json_shown(text: str) -> Shown:
@@ -234,6 +255,7 @@ def _standing(record: CallRecord, reviewer: Reviewer) -> Shown:
         "reviewer": reviewer.name,
         "may_approve": not why,
         "may_reject": record.status in (Status.HELD, Status.APPROVED),
+        "may_resolve": record.status is Status.UNKNOWN,
         "approved": approved,
         "why_not": why,
     }

@@ -32,6 +32,7 @@ _STYLES = {
     "heading": "1",
     "warning": "1;33",
 }
+_SIGNS = {"same": "    ", "gone": "  - ", "new": "  + ", "skipped": "  … "}
 _Part = tuple[str, str]
 """A style's name and a text."""
 
@@ -69,13 +70,43 @@ def explanation_text(shown: Shown, width: int = 80, colour: bool = False) -> str
     return "\n".join("".join(map(paint, row)) for row in rows.done) + "\n"
 
 
+def difference_text(shown: Shown, width: int = 80, colour: bool = False) -> str:
+    """What is different between two definitions of a tool, as `diff -u` would put it."""
+    rows = _Rows(max(width, NARROWEST_COLUMNS))
+    for line in shown["lines"]:
+        sign = _SIGNS[line["sign"]]
+        if line["sign"] == "skipped":
+            rows.put([("note", f"{line['skipped']:,} lines are the same")], sign)
+            continue
+        parts = [
+            (f"changed-{style}" if segment.get("changed") else style, text)
+            for segment in line["segments"]
+            for style, text in _parts([segment])
+        ]
+        indent = "  " * min(line["depth"], 8)
+        rows.put(parts, f"{sign}{indent}", f"{sign}{indent}  ")
+    if not shown["whole"]:
+        rows.put([("warning", "cut here: the definitions are too long to be shown whole")])
+    paint = _painted if colour else _unpainted
+    return "\n".join("".join(map(paint, row)) for row in rows.done) + "\n"
+
+
 def terminal_obstacle(shown: Shown, width: int = 80, encoding: str = "utf-8") -> str:
     """Why this terminal cannot show the call whole, so that it must not be approved there; empty if it can."""
-    if not all(part["whole"] for part in (shown["arguments"], shown["meta"]) if part):
+    whole = all(part["whole"] for part in (shown["arguments"], shown["meta"]) if part)
+    return _obstacle(terminal_text(shown, width), whole, width, encoding)
+
+
+def difference_obstacle(shown: Shown, width: int = 80, encoding: str = "utf-8") -> str:
+    """Why this terminal cannot show a difference whole, so that it must not be accepted there; empty if it can."""
+    return _obstacle(difference_text(shown, width), shown["whole"], width, encoding)
+
+
+def _obstacle(text: str, whole: bool, width: int, encoding: str) -> str:
+    if not whole:
         return "it is too long to be shown whole"
     if width < NARROWEST_COLUMNS:
         return f"the terminal is narrower than {NARROWEST_COLUMNS} columns"
-    text = terminal_text(shown, width)
     if text.count("\n") > ROWS:
         return f"it is longer than {ROWS:,} rows"
     try:
@@ -175,6 +206,8 @@ def _put_head(rows: _Rows, shown: Shown) -> None:
         rows.put([("note", f"the agent belongs to {shown['owner']}")])
     if shown["closed_reason"]:
         rows.lines(shown["closed_reason"], numbered=False)
+    if shown["erased"]:
+        rows.put([("note", shown["erased"])])
 
 
 def _put_explanation(rows: _Rows, shown: Shown) -> None:
@@ -246,7 +279,8 @@ def _arguments_heading(arguments: Shown) -> str:
 
 def _painted(part: _Part) -> str:
     style, text = part
-    code = _STYLES.get(style, "")
+    changed = style.startswith("changed-")
+    code = ";".join(filter(None, (_STYLES.get(style.removeprefix("changed-"), ""), "1;4" if changed else "")))
     return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
 
 

@@ -106,10 +106,11 @@ async def _gateway(state: StateDir, findings: list[Finding]) -> dict[str, Any] |
         findings.append(Finding("sockets", "wrong", f"control.sock does not answer: {error}", "restart the gateway"))
         return None
     findings.append(Finding("gateway", "fine", f"running as process {running.pid}, at {running.url}"))
-    if status["store"]["broken"]:
-        findings.append(
-            Finding("record", "wrong", f"it cannot be written: {status['store']['broken']}", "restart the gateway")
-        )
+    if (trouble := status["store"]["trouble"]) is not None:
+        findings.append(Finding("record", "wrong", f"it cannot be written: {trouble['says']}", trouble["help"]))
+    if names := [f"`{tool['name']}`" for tool in status["blocked_tools"]]:
+        text = f"blocked, being no longer as accepted: {', '.join(names)}"
+        findings.append(Finding("tools", "wrong", text, "`hitl-mcp tools diff`, then `hitl-mcp tools accept`"))
     if status["paused"]:
         findings.append(Finding("pause", "note", f"paused by {status['paused']['by']}", "`hitl-mcp resume`"))
     return status

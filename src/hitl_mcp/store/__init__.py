@@ -2,6 +2,7 @@
 
 from hitl_mcp.store.base import Admission, CallPage, Decide, Feed, FeedBehind, LastLook, Pause, SignIn
 from hitl_mcp.store.sqlite import SqliteStore, open_sqlite
+from hitl_mcp.store.steps import already_settled
 
 __all__ = [
     "Admission",
@@ -13,5 +14,6 @@ __all__ = [
     "Pause",
     "SignIn",
     "SqliteStore",
+    "already_settled",
     "open_sqlite",
 ]

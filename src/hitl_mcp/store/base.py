@@ -52,6 +52,14 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Erased:
+    """One batch of retention: of how many calls it erased something, and whether there may be more due."""
+
+    erased: int
+    more: bool
+
+
+@dataclass(frozen=True)
 class SignIn:
     """A reviewer who is signed in, and until when."""
 

@@ -49,6 +49,11 @@ def put_marks(txn: Transaction, at: str, call_id: str, marks: Iterable[Mark]) ->
     txn.connection.executemany(sql("put_mark"), rows)
 
 
+def marked(at: str, marks: Iterable[Mark]) -> list[tuple[str, str, str, str, int]]:
+    """What a call counts for, as the chain attests it."""
+    return [(mark.item, mark.scope, mark.value, at, mark.amount) for mark in marks]
+
+
 def move_marks(txn: Transaction, at: str, call_id: str, marks: Iterable[Mark]) -> None:
     """Let a call count from now on, for what it counts for now."""
     txn.connection.execute(sql("drop_marks"), {"id": call_id})

@@ -150,6 +150,8 @@ def record_from_row(
         handed_over_at=row["handed_over_at"],
         repeat_of=row["repeat_of"],
         closed_reason=row["closed_reason"],
+        erased_at=row["erased_at"],
+        was_resolved=bool(row["resolved"]),
         verdicts=tuple(verdict_from_row(verdict) for verdict in verdicts),
         outcome=_outcome_from_row(row, status) if status in _WITH_OUTCOME else None,
         events=tuple(event_from_row(event) for event in events),
@@ -166,6 +168,17 @@ def _outcome_from_row(row: sqlite3.Row, status: Any) -> Outcome:
         result_digest=row["result_digest"],
         result_bytes=row["result_bytes"],
     )
+
+
+def outcome_to_columns(outcome: Outcome) -> dict[str, Any]:
+    """What of an outcome is attested, by the names of its columns."""
+    return {
+        "outcome_at": outcome.at,
+        "outcome_detail": outcome.detail,
+        "executed": int(outcome.executed),
+        "result_digest": outcome.result_digest,
+        "result_bytes": outcome.result_bytes,
+    }
 
 
 def verdict_from_row(row: sqlite3.Row) -> Verdict:

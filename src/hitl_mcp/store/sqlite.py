@@ -18,20 +18,41 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
+import anyio
 
 from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Outcome, Preview, Status, ToolCall, Verdict
-from hitl_mcp.clock import Clock, to_text
-from hitl_mcp.errors import CallNotFound, StoreError
+from hitl_mcp.clock import Clock, after, to_text
+from hitl_mcp.errors import CallNotFound, NotNow, StoreError
 from hitl_mcp.limits import PAGE_CALLS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import steps
-from hitl_mcp.store.base import Admission, CallPage, Decide, Feed, LastLook, Pause, SignIn
+from hitl_mcp.store.base import Admission, CallPage, Decide, Erased, Feed, LastLook, Pause, SignIn
+from hitl_mcp.store.erasing import erase_batch
+from hitl_mcp.store.events import SEALS
 from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_row
+from hitl_mcp.store.sealing import adopt
+from hitl_mcp.store.seals import Seals
 from hitl_mcp.store.statements import migrations, sql
-from hitl_mcp.store.writer import Transaction, Writer
+from hitl_mcp.store.troubles import Trouble, is_fault_of_statement, trouble_of
+from hitl_mcp.store.writer import Connect, Transaction, Writer, connect_plainly
 
 RUNNER = "local"
 """With SQLite there is one gateway; the column is there for the day there are more."""
+
+CHAINED_SINCE = 3
+"""The migration from which on events are linked and open calls sealed."""
+
+RESTORING = ".restoring"
+"""What a backup is called, after the database's own name, while it is being put in its place."""
+
+TAMPERING_SHOWN_SECONDS = 7 * 24 * 3600
+"""How long tampering that was found is pointed at after a restart: a week, so that a weekend hides nothing."""
+
+RETRY_SECONDS = 5.0
+"""How long who could not read or write waits before trying again, unless what was wrong changes first."""
+
+TAMPERED_SHOWN = 100
+"""How many tampered calls are pointed at; all are on record."""
 
 T = TypeVar("T")
 
@@ -39,13 +60,22 @@ T = TypeVar("T")
 class SqliteStore:
     """Every record of one gateway. Made by `open_sqlite`; all methods run on the event loop."""
 
-    def __init__(self, writer: Writer, reader: aiosqlite.Connection, clock: Clock, epoch: int) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        readers: tuple[aiosqlite.Connection, aiosqlite.Connection],
+        clock: Clock,
+        epoch: int,
+        seals: Seals,
+    ) -> None:
         self._writer = writer
-        self._reader = reader
+        self._reader, self._long_reader = readers
         self._clock = clock
         self._epoch = epoch
+        self._seals = seals
         self._feeds: set[Feed] = set()
         self._paused: Pause | None = None
+        self._tampered: tuple[str, ...] = ()
         writer.published = self._publish
 
     @property
@@ -54,9 +84,24 @@ class SqliteStore:
         return self._writer.broken
 
     @property
+    def trouble(self) -> Trouble | None:
+        """What is wrong with the record, or None; one that passes is over by itself."""
+        return self._writer.trouble
+
+    async def after_failure(self) -> None:
+        """Wait before what failed is tried again: until something begins or ceases to be wrong, or a few seconds."""
+        with anyio.move_on_after(RETRY_SECONDS):
+            await self._writer.trouble_changed()
+
+    @property
     def paused(self) -> Pause | None:
         """Who paused everything, or None."""
         return self._paused
+
+    @property
+    def tampered(self) -> tuple[str, ...]:
+        """The calls whose records somebody changed outside the gateway, as found of late, newest first."""
+        return self._tampered
 
     # Steps: each is one transaction, on disk before it returns where `durable`.
 
@@ -108,8 +153,23 @@ class SqliteStore:
         return await self._step(steps.expire_due)
 
     async def recover(self) -> int:
-        """At boot: end as `unknown` what an earlier life left running."""
-        return await self._step(steps.recover)
+        """At boot: end as `unknown` what an earlier life left running, and find what was changed meanwhile."""
+        left = await self._step(steps.recover)
+        since = to_text(after(self._clock.now(), -TAMPERING_SHOWN_SECONDS))
+        self._tampered = tuple(row["call_id"] for row in await self._rows("tampered", {"since": since}))
+        return left
+
+    async def erase_batch(self, status: Status, age_seconds: int) -> Erased:
+        """Erase what a few calls carried that have stood in this final status for so long."""
+        return await self._step(lambda txn, life: erase_batch(txn, life, status, age_seconds), durable=False)
+
+    async def end_restored(self, detail: str) -> int:
+        """After a restore: end what was open in the backup, and put the restore on record. Returns how many."""
+        return await self._step(lambda txn, life: steps.end_restored(txn, life, detail))
+
+    async def flushed_head(self) -> tuple[int, str, str]:
+        """The newest event (number, hash) and now, once everything up to it is on disk."""
+        return await self._step(steps.flushed_head)
 
     async def keep_preview(self, call_id: str, preview: Preview) -> bool:
         """Put what a preview brought beside a call that is still held. Returns whether it was kept."""
@@ -121,9 +181,7 @@ class SqliteStore:
 
     async def pause(self, by: str, reason: str) -> Pause:
         """Stop all running until `resume`; running calls end by themselves."""
-        pause = Pause(by, to_text(self._clock.now()), reason)
-        await self._step(lambda txn, life: steps.set_pause(txn, life, pause, by))
-        return pause
+        return await self._step(lambda txn, life: steps.pause(txn, life, by, reason))
 
     def remember_pause(self, pause: Pause | None) -> None:
         """What the database says of a pause, read once when it is opened."""
@@ -131,16 +189,15 @@ class SqliteStore:
 
     async def resume(self, by: str) -> None:
         """Let calls run again."""
-        await self._step(lambda txn, life: steps.set_pause(txn, life, None, by))
+        await self._step(lambda txn, life: steps.resume(txn, life, by))
 
     async def keep_policy(self, version: str, written: str) -> None:
         """Keep what a policy says, by its hash; once is enough."""
-        values = {"version": version, "written": written}
-        await self._step(lambda txn, life: steps.run_statement(txn, "keep_policy", {**values, "now": life.at}))
+        await self._step(lambda txn, life: steps.keep_policy(txn, life, version, written))
 
-    async def note(self, kind: str, detail: str) -> None:
+    async def note(self, kind: str, detail: str, by: str = "gateway") -> None:
         """Put something on record that concerns no call."""
-        await self._step(lambda txn, life: steps.note(txn, life, kind, detail))
+        await self._step(lambda txn, life: steps.note(txn, life, kind, detail, by))
 
     async def add_sign_in(self, key_digest: str, sign_in: SignIn) -> None:
         """Keep a sign-in by the digest of its key."""
@@ -184,8 +241,12 @@ class SqliteStore:
         agent: str | None = None,
         cursor: str | None = None,
         limit: int = PAGE_CALLS,
+        text: str | None = None,
     ) -> CallPage:
-        """Calls in these statuses (None: all), newest first, with their verdicts but without their events."""
+        """Calls in these statuses (None: all), newest first, with their verdicts but without their events.
+
+        With `text`, only those whose id, name, arguments, claim or outcome hold it, in whatever case.
+        """
         before = int(cursor) if cursor is not None else 2**63 - 1
         query = {
             "statuses": json.dumps(list(statuses if statuses is not None else Status)),
@@ -193,8 +254,12 @@ class SqliteStore:
             "before": before,
             "limit": limit + 1,
         }
-        only_open = statuses is not None and OPEN.issuperset(statuses)
-        rows = await self._rows("list_open_calls" if only_open else "list_calls", query)
+        if text is not None:
+            rows = await self._rows("search_calls", {**query, "pattern": _pattern(text)}, long=True)
+        elif statuses is not None and OPEN.issuperset(statuses):
+            rows = await self._rows("list_open_calls", query)
+        else:
+            rows = await self._rows("list_calls", query, long=True)
         following = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
         return CallPage(await self._with_verdicts(rows[:limit]), following)
 
@@ -263,6 +328,8 @@ class SqliteStore:
                 self._paused = Pause(event.by, event.at, event.detail)
             elif event.kind == "resumed":
                 self._paused = None
+            elif event.by == SEALS:
+                self._tampered = (event.call_id, *self._tampered)[:TAMPERED_SHOWN]
         for feed in self._feeds:
             for event in events:
                 feed.publish(event)
@@ -270,51 +337,95 @@ class SqliteStore:
     async def _step(self, step: Callable[[Transaction, steps.Life], T | steps.Refused], *, durable: bool = True) -> T:
         def run(txn: Transaction) -> T | steps.Refused:
             now = self._clock.now()
-            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now)))
+            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now), self._seals))
 
         result: T | steps.Refused = await self._writer.write(run, durable=durable)
         if isinstance(result, steps.Refused):
             raise result.error
         return result
 
-    async def _rows(self, name: str, query: dict[str, Any]) -> list[sqlite3.Row]:
+    async def _rows(self, name: str, query: dict[str, Any], *, long: bool = False) -> list[sqlite3.Row]:
+        """The rows of a statement; a `long` one, that may look at every call, holds up no other reader."""
+        reader = self._long_reader if long else self._reader
         try:
-            return list(await self._reader.execute_fetchall(sql(name), query))
-        except sqlite3.Error as error:
-            raise StoreError(f"the record cannot be read: {error}") from error
+            return list(await reader.execute_fetchall(sql(name), query))
+        except (sqlite3.Error, MemoryError) as error:
+            raise self._unread(error) from error
+
+    def _unread(self, error: sqlite3.Error | MemoryError) -> StoreError:
+        """A record that is damaged, or on a disk that fails, is not written any further either."""
+        if isinstance(error, sqlite3.Error) and is_fault_of_statement(error):
+            return StoreError(f"the record cannot be read: {error}")
+        trouble = trouble_of(error, self._writer.path)
+        if not trouble.passes and trouble.kind != "read-only":
+            self._writer.note(trouble)
+        kind = NotNow if trouble.passes else StoreError
+        return kind(f"the record cannot be read: {trouble.says}", help=trouble.help)
 
     async def _with_verdicts(self, rows: Sequence[sqlite3.Row]) -> tuple[CallRecord, ...]:
         return tuple([record_from_row(row, await self._rows("verdicts_of_call", {"id": row["id"]})) for row in rows])
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(
+    path: Path, clock: Clock, key_file: Path | None = None, connect: Connect = connect_plainly
+) -> AsyncIterator[SqliteStore]:
     """Open the store, migrating it first; the database is ours alone until this ends.
+
+    `key_file` holds the key of the seals; unnamed, it lies beside the database. `connect` opens every connection.
 
     Raises:
         StoreError: Another gateway has it, it is damaged, or a newer version of us wrote it.
     """
     loop = asyncio.get_running_loop()
+    if (unfinished := path.with_name(path.name + RESTORING)).exists():
+        raise StoreError(
+            f"{path}: a restore was not finished",
+            help=f"run `hitl-mcp restore` again, or delete `{unfinished}` and look which files are there",
+        )
     with _locked(path):
-        writer = Writer(path, partial(_wake, loop))
+        seals = Seals.from_file(key_file or path.with_name(path.name + ".key"))
+        writer = Writer(path, partial(_wake, loop), clock=clock, connect=connect)
         try:
-            writer.start(_prepare)
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{path}: cannot be opened: {error}", help="restore a backup, or move the file away"
-            ) from error
-        reader = await aiosqlite.connect(path, isolation_level=None)
+            writer.start(partial(prepare, seals=seals))
+        except (sqlite3.Error, MemoryError) as error:
+            raise _unopened(path, error) from error
         try:
-            reader.row_factory = sqlite3.Row
-            # A reader that checkpoints would write; a reader that may write is a second writer.
-            await reader.executescript("PRAGMA query_only=1; PRAGMA wal_autocheckpoint=0;")
-            epoch = await writer.write(_next_epoch, durable=True)
-            store = SqliteStore(writer, reader, clock, epoch)
-            store._paused = await writer.write(steps.paused, durable=False)
-            yield store
+            async with _reading(path, connect) as reader, _reading(path, connect) as long_reader:
+                epoch = await writer.write(_next_epoch, durable=True)
+                store = SqliteStore(writer, (reader, long_reader), clock, epoch, seals)
+                store._paused = await writer.write(steps.paused, durable=False)
+                yield store
         finally:
-            await reader.close()
             writer.stop()
+
+
+@asynccontextmanager
+async def _reading(path: Path, connect: Connect) -> AsyncIterator[aiosqlite.Connection]:
+    """A connection that only reads."""
+    reader = aiosqlite.Connection(partial(connect, path), iter_chunk_size=PAGE_CALLS)
+    try:
+        await reader
+        # A reader that checkpoints would write; a reader that may write is a second writer.
+        await reader.executescript("PRAGMA query_only=1; PRAGMA wal_autocheckpoint=0;")
+    except (sqlite3.Error, MemoryError) as error:
+        raise _unopened(path, error) from error
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+def _unopened(path: Path, error: sqlite3.Error | MemoryError | OSError) -> StoreError:
+    trouble = trouble_of(error, path)
+    return StoreError(f"{path}: cannot be opened: {trouble.says}", help=trouble.help)
+
+
+def _pattern(text: str) -> str:
+    """The LIKE pattern of whatever holds a text, word for word."""
+    for special in "\\%_":
+        text = text.replace(special, "\\" + special)
+    return f"%{text}%"
 
 
 def _wake(loop: asyncio.AbstractEventLoop, answer: Any) -> None:
@@ -326,10 +437,13 @@ def _wake(loop: asyncio.AbstractEventLoop, answer: Any) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the database for life. A sibling file is locked: closing any descriptor of the database itself would
     drop SQLite's own POSIX locks."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in (path, path.with_name(path.name + ".lock")):
-        os.close(os.open(name, os.O_CREAT | os.O_RDWR, 0o600))
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (path, path.with_name(path.name + ".lock")):
+            os.close(os.open(name, os.O_CREAT | os.O_RDWR, 0o600))
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR)
+    except OSError as error:
+        raise _unopened(path, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -341,7 +455,13 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def prepare(connection: sqlite3.Connection, seals: Seals) -> None:
+    """Make a connection the writing one of a database with the newest schema.
+
+    Raises:
+        StoreError: A newer version of us wrote the database.
+        sqlite3.Error: It cannot be used.
+    """
     # auto_vacuum must come before WAL, or it is silently ignored; it cannot be turned on later without a VACUUM.
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
@@ -352,7 +472,19 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version > len(scripts):
         raise StoreError("the database was written by a newer hitl-mcp", help="upgrade hitl-mcp")
     for number, script in enumerate(scripts[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};\nCOMMIT;")
+        _migrate(connection, script, number, seals)
+
+
+def _migrate(connection: sqlite3.Connection, script: str, number: int, seals: Seals) -> None:
+    """Run one migration whole, or not at all."""
+    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version={number};")
+    try:
+        if number == CHAINED_SINCE:
+            adopt(Transaction(connection), seals)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 def _next_epoch(txn: Transaction) -> int:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from hitl_mcp.calls import (
     OPEN,
     Asked,
-    CallEvent,
     CallRecord,
     Decision,
     Effect,
@@ -38,9 +37,13 @@ from hitl_mcp.clock import after, for_people, to_text
 from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
 from hitl_mcp.limits import HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
 from hitl_mcp.policy.history import History
+from hitl_mcp.store import chain
 from hitl_mcp.store.base import Admission, Decide, LastLook, Pause
-from hitl_mcp.store.history import history_of, move_marks, put_marks
-from hitl_mcp.store.rows import decision_to_json, record_from_row
+from hitl_mcp.store.events import SEALS, Step, put_event
+from hitl_mcp.store.history import history_of, marked, move_marks, put_marks
+from hitl_mcp.store.rows import decision_to_json, outcome_to_columns, record_from_row
+from hitl_mcp.store.sealing import is_sound, put_verdict, sealed_parts
+from hitl_mcp.store.seals import Seals
 from hitl_mcp.store.statements import sql
 from hitl_mcp.store.writer import Transaction
 
@@ -54,6 +57,9 @@ _ID_CHARACTERS = 13
 
 NOT_DECIDED_IN_TIME = "no one decided in time"
 NOT_RUN_IN_TIME = "approved, but it could not run in time"
+CLOCK_SET_BACK = "approved, but the machine's clock was set back while the gateway was stopped"
+RESTORED = "the record was restored from a backup, and what was decided since is not in it"
+TAMPERED = "its record was changed outside the gateway: its seal does not fit"
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Life:
     epoch: int
     now: datetime
     at: str
+    seals: Seals
 
 
 @dataclass(frozen=True)
@@ -138,21 +145,42 @@ def _insert(txn: Transaction, life: Life, admitted: _Admitted) -> CallRecord:
     status = _BEGINS_AS[decision.effect]
     if status is not Status.RUNNING:
         call = as_kept(call)
-    expires_at = to_text(after(life.now, decision.expires_in_seconds)) if status is Status.HELD else None
     call_id, digest = _new_id(), digest_for(call, decision.policy)
+    runner, epoch = (life.runner, life.epoch) if status is Status.RUNNING else ("", 0)
+    row = {
+        "id": call_id,
+        "name": call.name,
+        "digest": digest,
+        "request_key": request_key,
+        "conversation": asked.conversation,
+        "claim": asked.claim,
+        "effect": decision.effect,
+        "decision_json": decision_to_json(decision),
+        "created_at": life.at,
+        "expires_at": to_text(after(life.now, decision.expires_in_seconds)) if status is Status.HELD else None,
+        "repeat_of": repeat_of,
+    }
+    seal = life.seals.seal(*sealed_parts(row, status)) if status is Status.HELD else ""
     txn.connection.execute(
         sql("insert_call"),
         (
             *(call_id, status, status in OPEN),
             *(call.upstream, call.tool, call.name, call.arguments_json, call.meta_json),
             *(call.agent, call.fingerprint, call.definition, asked.conversation, asked.claim),
-            *(digest, request_key, decision.effect, decision_to_json(decision)),
-            *(life.at, life.at, expires_at, repeat_of, life.runner, life.epoch),
+            *(digest, request_key, decision.effect, row["decision_json"]),
+            *(life.at, life.at, row["expires_at"], repeat_of, runner, epoch),
+            seal,
         ),
     )
     if decision.marks:
         put_marks(txn, life.at, call_id, decision.marks)
-    event = _put_event(txn, call_id, _Step(1, "asked", status, life.at, f"agent:{call.agent}"))
+    facts = {"call": chain.of_call(row), "decision": chain.of_text(row["decision_json"])}
+    if asked.claim:
+        facts["claim"] = chain.of_text(asked.claim)
+    if seal:
+        facts["seal"] = chain.of_text(seal)
+    facts["start"] = chain.of_start(runner, epoch, marked(life.at, decision.marks))
+    event = put_event(txn, call_id, Step(1, "asked", status, life.at, f"agent:{call.agent}"), facts)
     return CallRecord(
         id=call_id,
         version=1,
@@ -164,7 +192,7 @@ def _insert(txn: Transaction, life: Life, admitted: _Admitted) -> CallRecord:
         decision=decision,
         created_at=life.at,
         changed_at=life.at,
-        expires_at=expires_at,
+        expires_at=row["expires_at"],
         repeat_of=repeat_of,
         events=(event,),
     )
@@ -180,31 +208,18 @@ def add_verdict(txn: Transaction, life: Life, call_id: str, verdict: Verdict) ->
     refusal = _why_no_verdict(record, verdict)
     if refusal is not None:
         return Refused(refusal)
-    txn.connection.execute(
-        sql("put_verdict"),
-        {
-            "call_id": call_id,
-            "digest": verdict.digest,
-            "reviewer": verdict.reviewer,
-            "kind": verdict.kind,
-            "roles_json": json.dumps(verdict.roles),
-            "surface": verdict.surface,
-            "assurance": verdict.assurance,
-            "reason": verdict.reason,
-            "at": verdict.at,
-        },
-    )
+    facts = {"verdict": put_verdict(txn, life.seals, call_id, verdict)}
     by, record = f"reviewer:{verdict.reviewer}", read_call(txn, call_id)
     if verdict.kind is VerdictKind.REJECT:
-        _move(txn, life, record, _Change(Status.REJECTED, by, verdict.reason))
+        _move(txn, life, record, _Change(Status.REJECTED, by, verdict.reason, facts=facts))
     elif unmet(record.decision.requirements, record.verdicts, record.digest):
         version = txn.connection.execute(
             sql("touch"), {"id": call_id, "status": record.status, "now": life.at}
         ).fetchone()["version"]
-        _put_event(txn, call_id, _Step(version, "approval", record.status, life.at, by, verdict.reason))
+        put_event(txn, call_id, Step(version, "approval", record.status, life.at, by, verdict.reason), facts)
     else:
         run_by = to_text(after(life.now, record.decision.run_within_seconds))
-        _move(txn, life, record, _Change(Status.APPROVED, by, verdict.reason, run_by=run_by))
+        _move(txn, life, record, _Change(Status.APPROVED, by, verdict.reason, run_by=run_by, facts=facts))
     return read_call(txn, call_id)
 
 
@@ -283,7 +298,8 @@ def claim(txn: Transaction, life: Life, checked: CallRecord, look: Callable[[His
         invalidate(txn, life, record.id, found.refusal)
         return None
     move_marks(txn, life.at, record.id, found.marks)
-    _move(txn, life, record, _Change(Status.RUNNING, "gateway"))
+    start = chain.of_start(life.runner, life.epoch, marked(life.at, found.marks))
+    _move(txn, life, record, _Change(Status.RUNNING, "gateway", facts={"start": start}))
     return read_call(txn, checked.id)
 
 
@@ -316,7 +332,15 @@ def expire_due(txn: Transaction, life: Life) -> int:
 
 
 def recover(txn: Transaction, life: Life) -> int:
-    """At boot: what an earlier life of this gateway left running has an unknown outcome. Returns how many."""
+    """At boot: what an earlier life of this gateway left running has an unknown outcome. Returns how many.
+
+    What is held or approved is looked at, too: whoever changed it meanwhile is found out now.
+    """
+    for row in txn.connection.execute(sql("waiting_for_people")).fetchall():
+        record = _current(txn, life, row["id"])
+        # Approved at a time that is still to come: how long ago that was, nobody knows.
+        if record.status is Status.APPROVED and record.changed_at > life.at:
+            _move(txn, life, record, _Change(Status.EXPIRED, "clock", CLOCK_SET_BACK, closed_reason=CLOCK_SET_BACK))
     query = {"runner": life.runner, "epoch": life.epoch}
     left = [row["id"] for row in txn.connection.execute(sql("left_running"), query)]
     for call_id in left:
@@ -328,6 +352,18 @@ def recover(txn: Transaction, life: Life) -> int:
         )
         settle(txn, life, call_id, outcome)
     return len(left)
+
+
+def end_restored(txn: Transaction, life: Life, detail: str) -> int:
+    """End what was open in a backup: what became of it since is not known here, so nothing of it may run."""
+    note(txn, life, "restored", detail)
+    ended = 0
+    for row in txn.connection.execute(sql("waiting_for_people")).fetchall():
+        record = _current(txn, life, row["id"])
+        if record.status in (Status.HELD, Status.APPROVED):
+            _move(txn, life, record, _Change(Status.INVALIDATED, "gateway", RESTORED, closed_reason=RESTORED))
+            ended += 1
+    return ended
 
 
 def keep_preview(txn: Transaction, life: Life, call_id: str, preview: Preview) -> bool:
@@ -346,13 +382,26 @@ def keep_preview(txn: Transaction, life: Life, call_id: str, preview: Preview) -
         return False
     query = {"id": call_id, "status": record.status, "now": life.at}
     version = txn.connection.execute(sql("touch"), query).fetchone()["version"]
-    _put_event(txn, call_id, _Step(version, "preview", record.status, life.at, "gateway", preview.problem or ""))
+    facts = {"preview": chain.of_preview(values), "result": chain.of_text(preview.result_json)}
+    put_event(txn, call_id, Step(version, "preview", record.status, life.at, "gateway", preview.problem or ""), facts)
     return True
 
 
 def hand_over(txn: Transaction, life: Life, call_id: str) -> None:
     """Note that the agent was given the final answer; only the first time counts."""
-    txn.connection.execute(sql("hand_over"), {"id": call_id, "now": life.at})
+    told = txn.connection.execute(sql("hand_over"), {"id": call_id, "now": life.at}).fetchone()
+    if told is not None:
+        put_event(txn, call_id, Step(told["version"], "told", Status(told["status"]), life.at, "gateway"))
+
+
+def flushed_head(txn: Transaction, life: Life) -> tuple[int, str, str]:
+    """The newest event: number, hash, and now. The commit of this flushes whatever came before it.
+
+    # INVARIANT: written at the durable level, and something is written: only then does the commit reach the disk.
+    """
+    head = txn.connection.execute(sql("head")).fetchone()
+    txn.connection.execute(sql("put_setting"), {"key": "flushed", "value_json": json.dumps(life.at)})
+    return (head["number"], head["hash"], life.at) if head else (0, chain.GENESIS, life.at)
 
 
 def paused(txn: Transaction) -> Pause | None:
@@ -362,17 +411,30 @@ def paused(txn: Transaction) -> Pause | None:
     return Pause(**stored) if stored else None
 
 
-def set_pause(txn: Transaction, life: Life, pause: Pause | None, by: str) -> None:
-    """Pause or resume; both are on record as events of no call, `by` whoever paused or resumed."""
-    value = None if pause is None else {"by": pause.by, "at": pause.at, "reason": pause.reason}
+def pause(txn: Transaction, life: Life, by: str, reason: str) -> Pause:
+    """Pause everything; on record as an event of no call."""
+    value = {"by": by, "at": life.at, "reason": reason}
     txn.connection.execute(sql("put_setting"), {"key": "pause", "value_json": json.dumps(value)})
-    kind, detail = ("resumed", "") if pause is None else ("paused", pause.reason)
-    _put_event(txn, "", _Step(0, kind, None, life.at, by, detail))
+    note(txn, life, "paused", reason, by)
+    return Pause(**value)
 
 
-def note(txn: Transaction, life: Life, kind: str, detail: str) -> None:
+def resume(txn: Transaction, life: Life, by: str) -> None:
+    """End the pause; on record as `pause`."""
+    txn.connection.execute(sql("put_setting"), {"key": "pause", "value_json": json.dumps(None)})
+    note(txn, life, "resumed", "", by)
+
+
+def note(txn: Transaction, life: Life, kind: str, detail: str, by: str = "gateway") -> None:
     """Put something on record that concerns no call, such as a new policy."""
-    _put_event(txn, "", _Step(0, kind, None, life.at, "gateway", detail))
+    put_event(txn, "", Step(0, kind, None, life.at, by, detail))
+
+
+def keep_policy(txn: Transaction, life: Life, version: str, written: str) -> None:
+    """Keep what a policy says, by its hash; once is enough."""
+    values = {"version": version, "written": written, "now": life.at}
+    if txn.connection.execute(sql("keep_policy"), values).rowcount == 1:
+        note(txn, life, "policy-kept", version)
 
 
 def run_statement(txn: Transaction, name: str, values: dict[str, str]) -> None:
@@ -394,9 +456,22 @@ def read_call(txn: Transaction, call_id: str) -> CallRecord:
 
 
 def _current(txn: Transaction, life: Life, call_id: str) -> CallRecord:
-    """A call as it stands by the clock: one that is past its time is `expired` from here on."""
+    """A call as it stands by the clock and by its seals: one past its time is `expired` from here on, and one that
+    somebody changed in the database is `invalidated`."""
     record = read_call(txn, call_id)
-    return read_call(txn, call_id) if _expired(txn, life, record) else record
+    if _expired(txn, life, record) or _tampered_with(txn, life, record):
+        return read_call(txn, call_id)
+    return record
+
+
+def _tampered_with(txn: Transaction, life: Life, record: CallRecord) -> bool:
+    """Whether somebody else wrote what people still rely on; if so the call is `invalidated` now."""
+    if record.status not in (Status.HELD, Status.APPROVED):
+        return False
+    sound = is_sound(txn, life.seals, record)
+    if not sound:
+        _move(txn, life, record, _Change(Status.INVALIDATED, SEALS, TAMPERED, closed_reason=TAMPERED))
+    return not sound
 
 
 def _expired(txn: Transaction, life: Life, record: CallRecord) -> bool:
@@ -419,6 +494,7 @@ class _Change:
     closed_reason: str | None = None
     run_by: str | None = None
     outcome: Outcome | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def _move(txn: Transaction, life: Life, record: CallRecord, change: _Change) -> None:
@@ -431,17 +507,33 @@ def _moved(txn: Transaction, life: Life, call_id: str, status: Status, change: _
     """Change a status, by one guarded update, with its event; False where the call does not stand there (any more)."""
     if not may_become(status, change.to):
         raise StoreError(f"call `{call_id}` cannot become {change.to}: it is {status}")
+    facts = dict(change.facts)
     if change.outcome is not None:
         changed = _outcome_written(txn, life, call_id, status, change.outcome)
+        facts["outcome"] = chain.of_outcome(outcome_to_columns(change.outcome))
     else:
-        changed = _status_changed(txn, life, call_id, status, change)
+        seal = _seal_of_approved(txn, life, call_id, change) if change.to is Status.APPROVED else None
+        changed = _status_changed(txn, life, call_id, status, change, seal)
+        if seal is not None:
+            facts["seal"] = chain.of_text(seal)
+        if change.run_by is not None:
+            facts["run_by"] = chain.of_text(change.run_by)
+        if change.closed_reason is not None:
+            facts["closed_reason"] = chain.of_text(change.closed_reason)
     if changed is None:
         return False
-    _put_event(txn, call_id, _Step(changed["version"], change.to, change.to, life.at, change.by, change.detail))
+    put_event(txn, call_id, Step(changed["version"], change.to, change.to, life.at, change.by, change.detail), facts)
     return True
 
 
-def _status_changed(txn: Transaction, life: Life, call_id: str, status: Status, change: _Change) -> Any:
+def _seal_of_approved(txn: Transaction, life: Life, call_id: str, change: _Change) -> str:
+    row = txn.connection.execute(sql("call"), {"id": call_id}).fetchone()
+    return life.seals.seal(*sealed_parts(row, change.to, change.run_by, life.at))
+
+
+def _status_changed(
+    txn: Transaction, life: Life, call_id: str, status: Status, change: _Change, seal: str | None
+) -> Any:
     """The guarded update of a call that has not ended, as its clock allows."""
     claiming = change.to is Status.RUNNING
     return txn.connection.execute(
@@ -455,6 +547,7 @@ def _status_changed(txn: Transaction, life: Life, call_id: str, status: Status, 
             "closed_reason": change.closed_reason,
             "runner": life.runner if claiming else None,
             "epoch": life.epoch if claiming else None,
+            "seal": seal,
         },
     ).fetchone()
 
@@ -464,22 +557,3 @@ def _outcome_written(txn: Transaction, life: Life, call_id: str, status: Status,
     values = (outcome.status, outcome.status in OPEN, life.at, outcome.at, outcome.detail, outcome.executed)
     result = (outcome.result_json, outcome.result_digest, outcome.result_bytes)
     return txn.connection.execute(sql("write_outcome"), (*values, *result, call_id, status)).fetchone()
-
-
-class _Step(NamedTuple):
-    """What an event says, beside its number and its call."""
-
-    version: int
-    kind: str
-    status: Status | None
-    at: str
-    by: str
-    detail: str = ""
-
-
-def _put_event(txn: Transaction, call_id: str, step: _Step) -> CallEvent:
-    """Write an event and leave it to be published; its number comes from the store."""
-    number = txn.connection.execute(sql("insert_event"), (call_id, *step)).lastrowid
-    event = CallEvent(number or 0, call_id, *step)
-    txn.events.append(event)
-    return event

@@ -3,7 +3,7 @@
 What a call is, whether it may run and what its outcome means is decided elsewhere.
 """
 
-from hitl_mcp.upstreams.ledger import Progress, Send
+from hitl_mcp.upstreams.ledger import LateAnswer, Progress, Send
 from hitl_mcp.upstreams.mcp_servers import Upstream, Upstreams, UpstreamState
 
-__all__ = ["Progress", "Send", "Upstream", "UpstreamState", "Upstreams"]
+__all__ = ["LateAnswer", "Progress", "Send", "Upstream", "UpstreamState", "Upstreams"]

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from hitl_mcp import __version__
 from hitl_mcp.config import UpstreamConfig
-from hitl_mcp.errors import NotSent, UpstreamError, UpstreamRefused
+from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError, UpstreamRefused
 from hitl_mcp.limits import RESTART_BACKOFF_SECONDS, TOOL_PAGES, TOOLS_PER_UPSTREAM
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.upstreams.launch import launch_for
@@ -40,7 +40,7 @@ from hitl_mcp.upstreams.ledger import Ledger, Send, without_hop_keys
 from hitl_mcp.upstreams.results import NEEDS_INPUT, checked_result
 from hitl_mcp.upstreams.stdio import open_stdio
 from hitl_mcp.upstreams.streamable_http import Endpoint, open_http
-from hitl_mcp.upstreams.wire import Wire
+from hitl_mcp.upstreams.wire import LateMessage, Wire
 
 __all__ = ["Connection", "Listing", "Way", "connect"]
 
@@ -149,7 +149,6 @@ class Connection:
         self._news.set()
 
     def asked(self, method: str, during: str | None) -> None:
-        logger.warning("upstream `%s` asks for `%s`, and nobody may answer it", self._name, method)
         for call_id in self._running if during is None else self._running & {during}:
             self._questions[call_id] = method
 
@@ -271,7 +270,7 @@ class Connection:
         self._running.add(send.call_id)
         try:
             with self._ledger.registered(send):
-                result = await self._request("tools/call", params, options)
+                result = await self._request("tools/call", params, options, self._late_message(send))
         except MCPError as error:
             raise self._refusal(error, self._questions.get(send.call_id)) from None
         finally:
@@ -288,6 +287,24 @@ class Connection:
         if self._wire is not None and call_id in self._running:
             await self._wire.cancel(call_id)
 
+    def _late_message(self, send: Send) -> LateMessage | None:
+        """What to do with an answer that comes after the wait for it ended; an unusable one changes nothing."""
+        on_late = send.on_late
+        if on_late is None:
+            return None
+
+        def take(message: dict[str, Any]) -> None:
+            try:
+                on_late(checked_result(self._live_wire().result_of(message), self._name))
+            except MCPError as error:
+                on_late(self._refusal(error, None))
+            except UpstreamRefused as error:
+                on_late(error)
+            except OutcomeUnknown as error:
+                logger.warning("call %s: it was answered late, and %s", send.call_id, error.message)
+
+        return take
+
     def _refusal(self, error: MCPError, question: str | None) -> UpstreamRefused:
         if error.code == mcp_types.URL_ELICITATION_REQUIRED:
             question = question or "elicitation/create"
@@ -301,13 +318,20 @@ class Connection:
 
     # Requests.
 
-    async def _request(self, method: str, params: dict[str, Any], options: CallOptions | None = None) -> dict[str, Any]:
+    async def _request(
+        self,
+        method: str,
+        params: dict[str, Any],
+        options: CallOptions | None = None,
+        on_late: LateMessage | None = None,
+    ) -> dict[str, Any]:
         """Send a request with what its era wants on it, and return the raw result, which the session would sieve."""
-        if self._wire is None or self.lost_because is not None:
-            raise NotSent(f"upstream `{self._name}` cannot be reached: {self.lost_because or 'it was not opened'}")
+        wire = self._live_wire()
+        if self.lost_because is not None:
+            raise NotSent(f"upstream `{self._name}` cannot be reached: {self.lost_because}")
         options = options or {}
         options["headers"] = self._stamp(method, params)
-        return await self._wire.ask(method, params, options)
+        return await wire.ask(method, params, options, on_late)
 
     def _stamp(self, method: str, params: dict[str, Any]) -> dict[str, str]:
         version = self._live_session().protocol_version or ""
@@ -330,6 +354,11 @@ class Connection:
     @property
     def _is_modern(self) -> bool:
         return self._live_session().protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    def _live_wire(self) -> Wire:
+        if self._wire is None:
+            raise NotSent(f"upstream `{self._name}` cannot be reached: it was not opened")
+        return self._wire
 
     def _live_session(self) -> ClientSession:
         if self._session is None:

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.limits import UPSTREAM_MESSAGE_PARTS
 
-__all__ = ["Garbage", "answer", "is_answer", "notification", "parse", "refusal", "request", "whose"]
+__all__ = ["Garbage", "answer", "ids_in", "is_answer", "notification", "parse", "refusal", "request"]
 
 _HINT_BYTES = 4096
 """How much of each end of an unusable message is searched for the id of the request it answers."""
 
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,200})"')
+
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 class Garbage(ValueError):
@@ -45,8 +49,10 @@ def parse(raw: bytes | str) -> dict[str, Any]:
     """Read one message. Only the envelope is checked here: what stands inside may still be unusable.
 
     Raises:
-        Garbage: It is not one JSON object in UTF-8.
+        Garbage: It is not one JSON object in UTF-8, or has more parts than there is time for.
     """
+    if len(raw) > UPSTREAM_MESSAGE_PARTS and _parts(raw) > UPSTREAM_MESSAGE_PARTS:
+        raise Garbage(f"it has more than {UPSTREAM_MESSAGE_PARTS} parts")
     try:
         message = json.loads(raw.decode("utf-8") if isinstance(raw, bytes) else raw)
     except (ValueError, RecursionError) as error:
@@ -61,13 +67,22 @@ def is_answer(message: Mapping[str, Any]) -> bool:
     return "method" not in message
 
 
-def whose(raw: bytes) -> str | None:
-    """The id in a message that cannot be read, so that whoever waits for it need not wait any longer.
+def ids_in(raw: bytes) -> list[str]:
+    """The ids at both ends of a message that cannot be read, so that whoever waits for one need not wait any longer.
 
     The upstream may be lying; all that can come of it is that its own call counts as unknown.
     """
-    found = _ID.search(raw[:_HINT_BYTES]) or _ID.search(raw[-_HINT_BYTES:])
-    return found.group(1).decode("utf-8", "replace") if found else None
+    found = _ID.findall(raw[:_HINT_BYTES]) + _ID.findall(raw[-_HINT_BYTES:])
+    return [one.decode("utf-8", "replace") for one in found]
+
+
+def _parts(raw: bytes | str) -> int:
+    """How many values a message holds, near enough; reading them is what takes the time."""
+    data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "replace")
+    if data.count(b",") + data.count(b"[") + data.count(b"{") <= UPSTREAM_MESSAGE_PARTS:
+        return 0
+    bare = _TEXT.sub(b"", data)  # only those outside of texts make a value
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{")
 
 
 def _written(message: dict[str, Any], params: Mapping[str, Any] | None) -> bytes:

@@ -13,6 +13,7 @@ from mcp.client.stdio import get_default_environment
 
 from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.errors import UpstreamError
+from hitl_mcp.limits import UPSTREAM_STOP_SECONDS
 from hitl_mcp.secrets import Secrets
 
 __all__ = ["Launch", "launch_for"]
@@ -20,33 +21,23 @@ __all__ = ["Launch", "launch_for"]
 _ALSO_INHERITED = ("LANG", "LANGUAGE", "TMPDIR", "TZ")
 """Beside the MCP SDK's list: without a locale, a temporary directory or a time zone programs behave differently."""
 
-# What stands between the gateway and the upstream's program on Linux. It asks the kernel to kill this process when
-# the gateway's thread that started it ends, makes sure that has not happened already, undoes what Python did to the
-# signals, and becomes the program. As a program of its own it costs some 20 ms; a `preexec_fn` would cost nothing,
-# but runs Python in a copy of a process with several threads, between fork and exec, and rules out vfork.
-_LAUNCHER = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    os._exit(1)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-try:
-    os.execv(sys.argv[2], sys.argv[3:])
-except OSError as error:
-    print("cannot run " + sys.argv[2] + ": " + error.strerror, file=sys.stderr)
-    os._exit(127)
-"""
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+"""A program of its own, since a `preexec_fn` runs Python in a copy of a process with several threads. It costs some
+30 ms at the start of an upstream, and a few megabytes while it runs."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A command ready to be started. `command` is how the config writes it, `environment` all the process gets."""
+    """A command ready to be started. `command` is how the config writes it, `environment` all the process gets.
+
+    Where it `ends_itself`, a launcher stands in between that ends everything the program started.
+    """
 
     command: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     directory: Path
+    ends_itself: bool
 
 
 def launch_for(config: UpstreamConfig, secrets: Secrets, directory: Path) -> Launch:
@@ -63,7 +54,10 @@ def launch_for(config: UpstreamConfig, secrets: Secrets, directory: Path) -> Lau
     if program is None:
         where = "is not an executable file" if os.sep in command else "is not on the gateway's PATH"
         raise UpstreamError(f"the command `{config.command}` {where}", help="install it, or write its full path")
-    return Launch(config.command or "", _dying_with_us(program, (command, *arguments)), environment, directory)
+    ends_itself = sys.platform.startswith("linux") and bool(sys.executable)
+    argv = (command, *arguments)
+    started = _launched(program, argv) if ends_itself else (program, *arguments)
+    return Launch(config.command or "", started, environment, directory, ends_itself)
 
 
 def _environment() -> dict[str, str]:
@@ -81,7 +75,6 @@ def _program(command: str, environment: Mapping[str, str], directory: Path) -> s
     return str(path) if path.is_file() and os.access(path, os.X_OK) else None
 
 
-def _dying_with_us(program: str, argv: tuple[str, ...]) -> tuple[str, ...]:
-    if not sys.platform.startswith("linux") or not sys.executable:
-        return (program, *argv[1:])
-    return (sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), program, *argv)
+def _launched(program: str, argv: tuple[str, ...]) -> tuple[str, ...]:
+    ours = (str(os.getpid()), str(UPSTREAM_STOP_SECONDS))
+    return (sys.executable, "-I", "-S", str(_LAUNCHER), *ours, program, *argv)

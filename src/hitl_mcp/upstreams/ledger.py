@@ -15,13 +15,16 @@ from typing import Any
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from hitl_mcp.canonical import canonical_bytes, canonical_text
-from hitl_mcp.errors import NotSent
+from hitl_mcp.errors import NotSent, UpstreamRefused
 from hitl_mcp.limits import SENT_IDS
 
-__all__ = ["HOP_KEYS", "Ledger", "Progress", "Send", "without_hop_keys"]
+__all__ = ["HOP_KEYS", "LateAnswer", "Ledger", "Progress", "Send", "without_hop_keys"]
 
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Takes the progress of a call: how far, of what total, and a text."""
+
+LateAnswer = Callable[[dict[str, Any] | UpstreamRefused], None]
+"""Takes, at once and without waiting, the answer to a call that nobody waited for any more."""
 
 HOP_KEYS = frozenset(
     {PROTOCOL_VERSION_META_KEY, CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY, "progressToken", "progress_token"}
@@ -40,6 +43,7 @@ class Send:
     arguments_json: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     on_progress: Progress | None = None
+    on_late: LateAnswer | None = None
 
 
 class Ledger:
@@ -47,7 +51,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._registered: dict[str, Send] = {}
-        self._sent: dict[str, None] = {}
+        self._sent: dict[str, bool] = {}
 
     @contextmanager
     def registered(self, send: Send) -> Iterator[None]:
@@ -65,8 +69,13 @@ class Ledger:
             del self._registered[send.call_id]
 
     def has_sent(self, call_id: str) -> bool:
-        """Whether the bytes of this call were handed to a connection."""
-        return call_id in self._sent
+        """Whether the bytes of this call were handed to a connection, and may have been written."""
+        return self._sent.get(call_id, False)
+
+    def held_back(self, call_id: str) -> None:
+        """Note that a connection wrote not one byte of a call that was let out. Its id stays used."""
+        if call_id in self._sent:
+            self._sent[call_id] = False
 
     def release(self, frame: bytes) -> None:
         """Let these bytes leave, or refuse. To be called right before they are written, with what is written.
@@ -94,7 +103,7 @@ class Ledger:
         self._note_sent(send.call_id)
 
     def _note_sent(self, call_id: str) -> None:
-        self._sent[call_id] = None
+        self._sent[call_id] = True
         if len(self._sent) > SENT_IDS:
             del self._sent[next(iter(self._sent))]
 

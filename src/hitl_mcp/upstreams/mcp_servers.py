@@ -6,6 +6,7 @@ What one upstream does costs the others nothing: each has its own task, connecti
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,9 @@ from hitl_mcp.upstreams.streamable_http import http_client
 __all__ = ["Upstream", "UpstreamState", "Upstreams"]
 
 logger = logging.getLogger(__name__)
+
+_RELIST_RESTS = 20
+"""How many times as long as its new definitions took to take in an upstream waits until it is listed again."""
 
 UpstreamState = Literal["starting", "ready", "down"]
 
@@ -71,7 +75,8 @@ class Upstream:
     async def send(self, send: Send) -> dict[str, Any]:
         """Send a call, once, and return the tool's result as the upstream sent it. It has no deadline of its own.
 
-        Where the wait is cancelled, `has_sent` tells whether the call left.
+        Where the wait is cancelled, `has_sent` tells whether the call left; its answer may still come, and `on_late`
+        of the call gets it then, once, as long as this connection lives.
 
         Raises:
             NotSent: It is certain that nothing was sent.
@@ -169,9 +174,11 @@ class Upstream:
                 return f"it did not list its tools within {UPSTREAM_START_SECONDS} s"
             except (MCPError, HitlError) as error:
                 return connection.lost_because or self._reason(error)
+            began = time.perf_counter()
             if before != (self.tools, self.warnings):
                 self._tell()
-            await anyio.sleep(RELIST_PAUSE_SECONDS)
+            taken = time.perf_counter() - began  # reading a thousand new definitions holds everything else up
+            await anyio.sleep(max(RELIST_PAUSE_SECONDS, taken * _RELIST_RESTS))
 
     def _lost(self, connection: Connection) -> None:
         """At once, so that no call starts on a connection that is gone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import accumulate
 from typing import Any
 
 import mcp_types
@@ -12,7 +14,11 @@ from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
 from hitl_mcp.limits import RESULT_DEPTH_LEVELS
 from hitl_mcp.upstreams.ledger import without_hop_keys
 
-__all__ = ["NEEDS_INPUT", "checked_result"]
+__all__ = ["NEEDS_INPUT", "checked_result", "why_unwritable"]
+
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 NEEDS_INPUT = "needs input"
 """How the failure of a call begins whose upstream wanted to ask something: nobody may answer it."""
@@ -36,10 +42,10 @@ def checked_result(result: dict[str, Any], upstream: str) -> dict[str, Any]:
     return _without_hop(result)
 
 
-def _why_unusable(result: dict[str, Any]) -> str | None:
-    """What keeps this answer from being written down as JSON and relayed by the MCP SDK, or None."""
+def why_unwritable(value: object) -> str | None:
+    """What keeps a value that an upstream sent from being written down as JSON and relayed, or None."""
     try:
-        text = compact_text(result)
+        text = compact_text(value)
         text.encode("utf-8")
     except UnicodeEncodeError:
         return "it holds half of a surrogate pair"
@@ -48,8 +54,18 @@ def _why_unusable(result: dict[str, Any]) -> str | None:
     except RecursionError:
         return "it is nested too deep"
     # Brackets inside texts count too, so only a result that has many of them is measured.
-    if text.count("[") + text.count("{") > RESULT_DEPTH_LEVELS and _depth(result) > RESULT_DEPTH_LEVELS:
+    if text.count("[") + text.count("{") > RESULT_DEPTH_LEVELS and _is_deep(text):
         return "it is nested too deep"
+    return None
+
+
+def _why_unusable(result: dict[str, Any]) -> str | None:
+    """What keeps this answer from being recorded and relayed by the MCP SDK, or None."""
+    problem = why_unwritable(result)
+    if problem is not None:
+        return problem
+    if not isinstance(result.get("isError", False), bool):
+        return "`isError` is neither true nor false"  # readers would not agree on what a text means there
     try:
         mcp_types.CallToolResult.model_validate(result, by_name=False)
     except ValidationError as error:
@@ -58,14 +74,10 @@ def _why_unusable(result: dict[str, Any]) -> str | None:
     return None
 
 
-def _depth(value: object) -> int:
-    deepest, todo = 0, [(value, 1)]
-    while todo:
-        item, level = todo.pop()
-        deepest = max(deepest, level)
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        todo.extend((child, level + 1) for child in children if isinstance(child, dict | list))
-    return deepest
+def _is_deep(text: str) -> bool:
+    """Whether JSON is nested too deep: by its brackets alone, once its texts are taken out."""
+    brackets = _TEXT.sub("", text).encode().translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > RESULT_DEPTH_LEVELS
 
 
 def _without_hop(result: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ Nothing that a child writes reaches our stdout: what it says on stderr, and garb
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -18,23 +18,22 @@ from mcp.shared.dispatcher import CallOptions
 
 from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError
 from hitl_mcp.limits import (
+    UNASKED_BYTES,
     UPSTREAM_LOG_CHARACTERS,
-    UPSTREAM_LOG_LINES_PER_SECOND,
     UPSTREAM_MESSAGE_BYTES,
     UPSTREAM_STOP_SECONDS,
 )
 from hitl_mcp.upstreams import frames
 from hitl_mcp.upstreams.launch import Launch
 from hitl_mcp.upstreams.ledger import Ledger
+from hitl_mcp.upstreams.pace import rest_seconds
 from hitl_mcp.upstreams.wire import Exchange, Wire, WireEvents
 
 __all__ = ["Lines", "StdioWire", "open_stdio"]
 
-logger = logging.getLogger(__name__)
-
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
-_LAST_WORDS_SECONDS = 0.5
+_LAST_WORDS_SECONDS = 1.0
 """How long a child's death may take after it closed a pipe, or its output after its death: then it counts as lost."""
 
 _REPLY_BACKLOG_BYTES = 1024 * 1024
@@ -42,6 +41,9 @@ _REPLY_BACKLOG_BYTES = 1024 * 1024
 
 _KEPT_BYTES = 4096
 """What is kept of each end of a line that is too long, to tell whose answer it was."""
+
+_LAUNCHER_SECONDS = 6
+"""What a launcher gets beside the program's own time: it gives up killing after 5 s, and killing it frees the rest."""
 
 _GROUP_POLL_SECONDS = 0.02
 """How often we look whether a process group is gone; nothing tells us."""
@@ -74,7 +76,7 @@ async def open_stdio(launch: Launch, name: str, ledger: Ledger, events: WireEven
         yield wire
     finally:
         with anyio.CancelScope(shield=True):
-            await wire.stop()
+            await wire.stop(_LAUNCHER_SECONDS if launch.ends_itself else 0)
         transport.close()
 
 
@@ -85,11 +87,11 @@ class StdioWire(Wire):
         super().__init__(name, ledger, events)
         self._child: asyncio.SubprocessTransport | None = None
         self._exited = asyncio.Event()
+        self._is_lost = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
         self._output = Lines(UPSTREAM_MESSAGE_BYTES)
         self._errors = Lines(UPSTREAM_LOG_CHARACTERS)
-        self._log = _ChildLog(name)
         self._lost: str | None = None
         self._ended_how: str | None = None
         self._open_ends = {"stdout", "process"}
@@ -101,8 +103,11 @@ class StdioWire(Wire):
     async def cancel(self, request_id: str) -> None:
         await self.notify("notifications/cancelled", {"requestId": request_id, "reason": "the agent cancelled it"})
 
-    async def stop(self) -> None:
-        """Close the child's input, then SIGTERM its group, then SIGKILL, with time to go in between."""
+    async def stop(self, more_seconds: float = 0) -> None:
+        """Close the child's input, then SIGTERM its group, then SIGKILL, with time to go in between.
+
+        A launcher passes SIGTERM on and kills what is left itself, and gets `more_seconds` for it.
+        """
         self._end("it is being stopped")
         if self._child is None:
             return
@@ -113,7 +118,7 @@ class StdioWire(Wire):
         for last_word in (signal.SIGTERM, signal.SIGKILL):
             if not _signalled(self._child.get_pid(), last_word):
                 break
-            with anyio.move_on_after(UPSTREAM_STOP_SECONDS):
+            with anyio.move_on_after(UPSTREAM_STOP_SECONDS + more_seconds):
                 await self._group_gone(self._child.get_pid())
 
     async def _group_gone(self, group: int) -> None:
@@ -123,12 +128,19 @@ class StdioWire(Wire):
     async def _transmit(self, exchange: Exchange, frame: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
         if not self._writable.is_set():
             await self._writable.wait()
+        if self._lost is None and self._child is not None and self._stdin().is_closing():
+            await self._last_words()
         self._write(frame)
+        if self._stdin().is_closing():
+            # The write itself found the pipe broken, and nothing else stood before it: not a byte went in.
+            self._ledger.held_back(exchange.id)
+            await self._last_words()
+            raise self._gone(self._lost or "it closed its input")
+        exchange.has_left = True
         return await exchange.answered
 
     def _abandon(self, exchange: Exchange) -> None:
-        was_written = exchange.method != "tools/call" or self._ledger.has_sent(exchange.id)
-        if was_written and not exchange.is_over:
+        if exchange.has_left and not exchange.is_over:
             why = {"requestId": exchange.id, "reason": "nobody waits for the answer any more"}
             with suppress(NotSent):
                 self._write(frames.notification("notifications/cancelled", why))
@@ -150,6 +162,9 @@ class StdioWire(Wire):
         self._ledger.release(line)
         self._stdin().write(line)
 
+    def _pipe(self, fd: int) -> asyncio.ReadTransport:
+        return cast(asyncio.ReadTransport, cast(asyncio.SubprocessTransport, self._child).get_pipe_transport(fd))
+
     def _stdin(self) -> asyncio.WriteTransport:
         return cast(asyncio.WriteTransport, cast(asyncio.SubprocessTransport, self._child).get_pipe_transport(_STDIN))
 
@@ -165,13 +180,31 @@ class StdioWire(Wire):
             self._writable.clear()
 
     def wrote(self, fd: int, data: bytes) -> None:
-        for line, is_whole in (self._output if fd == _STDOUT else self._errors).cut(data):
-            if fd == _STDERR:
-                self._log.line(line, is_whole)
-            elif is_whole:
-                self._take(line)
-            else:
-                self._skip(line, f"a line of more than {UPSTREAM_MESSAGE_BYTES} bytes")
+        self._read(fd, (self._output if fd == _STDOUT else self._errors).cut(data))
+
+    def _read(self, fd: int, lines: Iterator[tuple[bytes, bool]]) -> bool:
+        """Take lines as long as there is time; returns whether all were taken, and else goes on with them later."""
+        began = time.perf_counter()
+        for line, is_whole in lines:
+            self._line(fd, line, is_whole)
+            rest = rest_seconds(time.perf_counter() - began)
+            if rest > 0:
+                self._pipe(fd).pause_reading()
+                asyncio.get_running_loop().call_later(rest, self._read_on, fd, lines)
+                return False
+        return True
+
+    def _read_on(self, fd: int, lines: Iterator[tuple[bytes, bool]]) -> None:
+        if self._lost is None and self._read(fd, lines):
+            self._pipe(fd).resume_reading()
+
+    def _line(self, fd: int, line: bytes, is_whole: bool) -> None:
+        if fd == _STDERR:
+            self._noise.said(line, is_whole)
+        elif is_whole:
+            self._take(line)
+        else:
+            self._skip(line, f"a line of more than {UPSTREAM_MESSAGE_BYTES} bytes")
 
     def closed(self, fd: int) -> None:
         if fd == _STDIN:
@@ -189,6 +222,9 @@ class StdioWire(Wire):
     def _take(self, line: bytes) -> None:
         if not line.strip():
             return
+        if len(line) > UNASKED_BYTES and self._awaits(frames.ids_in(line)) is None:
+            self._skip(line, f"more than {UNASKED_BYTES} bytes that nobody asked for")
+            return
         try:
             message = frames.parse(line)
         except frames.Garbage as error:
@@ -198,10 +234,16 @@ class StdioWire(Wire):
 
     def _skip(self, line: bytes, why: str) -> None:
         """Log what cannot be read; if it was an answer, whoever waits for it learns that it is unusable."""
-        self._log.garbage(line, why)
-        exchange = self._exchanges.get(frames.whose(line) or "")
+        self._noise.skipped(line, f"a line was skipped, {why}")
+        answered = self._awaits(frames.ids_in(line))
+        exchange = self._awaited(answered) if answered is not None else None
         if exchange is not None:
             exchange.fail(self._unusable(why))
+
+    async def _last_words(self) -> None:
+        """Wait a moment for the reason: how a child ended says more than that its input is closed."""
+        with anyio.move_on_after(2 * _LAST_WORDS_SECONDS):
+            await self._is_lost.wait()
 
     def _lose_soon(self, reason: str) -> None:
         """The child is dying: give its last output, or its exit status, a moment to arrive."""
@@ -214,12 +256,15 @@ class StdioWire(Wire):
         if self._lost is None:
             self._events.lost(self._ended_how or reason)
             self._end(self._ended_how or reason)
+            self._is_lost.set()
 
     def _end(self, reason: str) -> None:
         """Nothing leaves or arrives any more."""
         if self._lost is not None:
             return
         self._lost = reason
+        self._is_open = False
+        self._late.clear()
         self._writable.set()
         for exchange in tuple(self._exchanges.values()):
             exchange.fail(OutcomeUnknown(f"upstream `{self.name}` was lost before it answered: {reason}"))
@@ -279,41 +324,6 @@ class Lines:
             kept = b"".join(self._pieces)
             ends = min(_KEPT_BYTES, self._limit_bytes // 2)
             self._pieces = [kept[:ends], kept[-ends:]] if len(kept) > 2 * ends else [kept]
-
-
-class _ChildLog:
-    """What a child says beside the protocol: visible, cut, and no more than so many lines a second."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._second = 0
-        self._lines = 0
-
-    def line(self, raw: bytes, is_whole: bool) -> None:
-        """Log a line of its stderr."""
-        if self._may_log():
-            logger.info("upstream `%s`: %s%s", self._name, _visible(raw), "" if is_whole else " (cut)")
-
-    def garbage(self, raw: bytes, why: str) -> None:
-        """Log what it wrote where only messages may stand."""
-        if self._may_log():
-            logger.warning("upstream `%s`: a line was skipped, %s: %s", self._name, why, _visible(raw[:200]))
-
-    def _may_log(self) -> bool:
-        second = int(asyncio.get_running_loop().time())
-        if second != self._second:
-            dropped = self._lines - UPSTREAM_LOG_LINES_PER_SECOND
-            self._second, self._lines = second, 0
-            if dropped > 0:
-                logger.warning("upstream `%s`: %d more lines were not logged", self._name, dropped)
-        self._lines += 1
-        return self._lines <= UPSTREAM_LOG_LINES_PER_SECOND
-
-
-def _visible(raw: bytes) -> str:
-    """Text for a log: one line, with every control, bidi and zero-width character written out."""
-    text = raw.rstrip(b"\r").decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _how_it_ended(status: int | None) -> str:

@@ -7,6 +7,7 @@ between refused and unknown.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import ssl
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
+import httpcore2
 import httpx2
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError
@@ -27,6 +29,7 @@ from hitl_mcp import __version__
 from hitl_mcp.errors import HitlError, OutcomeUnknown
 from hitl_mcp.limits import (
     RESTART_BACKOFF_SECONDS,
+    UNASKED_BYTES,
     UPSTREAM_CONNECT_SECONDS,
     UPSTREAM_IDLE_SECONDS,
     UPSTREAM_MESSAGE_BYTES,
@@ -36,6 +39,7 @@ from hitl_mcp.limits import (
 )
 from hitl_mcp.upstreams import frames
 from hitl_mcp.upstreams.ledger import Ledger
+from hitl_mcp.upstreams.pace import Pace, PacedNetwork, PacedStream
 from hitl_mcp.upstreams.wire import Exchange, Wire, WireEvents
 
 __all__ = ["Endpoint", "HttpWire", "http_client", "open_http"]
@@ -61,23 +65,43 @@ def http_client(url: str, ledger: Ledger) -> httpx2.AsyncClient:
 
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log every address, with the secrets in it
 
+    pace = Pace()
+
     async def release(outgoing: httpx2.Request) -> None:
         """The last stop before the transport: what stands in the body now is what is written."""
         body = await outgoing.aread()
         if body:
             ledger.release(body)
 
-    # Anything but a plain http address gets checked TLS, a reference to a secret too.
-    verify = False if url.startswith("http://") else _tls()
-    limits = httpx2.Limits(max_connections=None, keepalive_expiry=UPSTREAM_IDLE_SECONDS)
+    async def read_slowly(incoming: httpx2.Response) -> None:
+        """Read it at our pace, as it stands: unpacking would let a few bytes become gigabytes."""
+        if incoming.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            incoming.headers["content-type"] = "packed, which was not asked for"
+            del incoming.headers["content-encoding"]
+        if isinstance(incoming.stream, httpx2.AsyncByteStream):
+            incoming.stream = PacedStream(incoming.stream, pace)
+
     return httpx2.AsyncClient(
-        transport=httpx2.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False),
-        event_hooks={"request": [release]},
+        transport=_Transport(url, pace),
+        event_hooks={"request": [release], "response": [read_slowly]},
         timeout=httpx2.Timeout(None, connect=UPSTREAM_CONNECT_SECONDS, write=UPSTREAM_CONNECT_SECONDS),
         headers={"user-agent": f"hitl-mcp/{__version__}", "accept-encoding": "identity"},
         follow_redirects=False,
         trust_env=False,
     )
+
+
+class _Transport(httpx2.AsyncHTTPTransport):
+    """The library's own, on connections that are read at our pace, which it has no option for."""
+
+    def __init__(self, url: str, pace: Pace) -> None:
+        self._pool = httpcore2.AsyncConnectionPool(
+            # Anything but a plain http address gets checked TLS, a reference to a secret too.
+            ssl_context=None if url.startswith("http://") else _tls(),
+            max_connections=None,
+            keepalive_expiry=UPSTREAM_IDLE_SECONDS,
+            network_backend=PacedNetwork(pace),
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +121,7 @@ async def open_http(
     try:
         yield wire
     finally:
+        wire.close()
         with anyio.move_on_after(UPSTREAM_STOP_SECONDS, shield=True):
             await wire.end_session()
 
@@ -127,7 +152,7 @@ class HttpWire(Wire):
         self._endpoint = endpoint
         self._session: str | None = None
         self._version: str | None = None
-        self._posts: dict[str, anyio.CancelScope] = {}
+        self._posts: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._answering = 0
         self._is_lost = False
 
@@ -147,6 +172,13 @@ class HttpWire(Wire):
             params = {"requestId": request_id, "reason": "the agent cancelled it"}
             await self._post_quietly(frames.notification("notifications/cancelled", params), {})
 
+    def close(self) -> None:
+        """Listen for no late answer any more. Calls that are waited for go on."""
+        self._is_open = False
+        for request_id in self._late:
+            self._posts[request_id].cancel()
+        self._late.clear()
+
     async def end_session(self) -> None:
         """Tell a legacy upstream that its session is over."""
         if self._session is not None and not self._is_lost:
@@ -158,21 +190,49 @@ class HttpWire(Wire):
             self._version = None
         else:
             self._version = headers.get(MCP_PROTOCOL_VERSION_HEADER, self._version)
-        scope = self._posts[exchange.id] = anyio.CancelScope()
-        answer: dict[str, Any] | None = None
+        if exchange.method != "tools/call":
+            return await self._post(exchange, frame, headers)
+        # In a task of its own: the wait may end before the answer comes.
+        post = self._posts[exchange.id] = asyncio.create_task(self._post(exchange, frame, headers))
+        post.add_done_callback(functools.partial(self._posted, exchange))
+        return await exchange.answered
+
+    async def _post(self, exchange: Exchange, frame: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        async def trace(step: str, _: object) -> None:
+            """Called by the connection on its way: nothing is written before it says so here."""
+            if step == "http11.send_request_headers.started":
+                if exchange.answered.done():
+                    raise self._gone("nobody waits for the answer any more")
+                exchange.has_left = True
+
         try:
-            with scope, self._told_apart():
-                async with self._stream("POST", self._headers(headers), frame) as response:
-                    answer = await self._answer(response, exchange)
+            with self._told_apart():
+                async with self._stream("POST", self._headers(headers), frame, {"trace": trace}) as response:
+                    return await self._answer(response, exchange)
         finally:
-            del self._posts[exchange.id]
-        if answer is None:
-            raise OutcomeUnknown(f"upstream `{self.name}` was told to stop, and gives no answer after that")
-        return answer
+            if not exchange.has_left:
+                self._ledger.held_back(exchange.id)
+
+    def _posted(self, exchange: Exchange, post: asyncio.Task[dict[str, Any]]) -> None:
+        del self._posts[exchange.id]
+        self._late.pop(exchange.id, None)
+        if post.cancelled() and not exchange.has_left:
+            exchange.fail(self._gone("the call was cancelled before it was sent"))
+        elif post.cancelled():
+            exchange.fail(OutcomeUnknown(f"upstream `{self.name}` was told to stop, and gives no answer after that"))
+        elif (error := post.exception()) is not None:
+            exchange.fail(error)
+        else:
+            exchange.settle(post.result())
 
     def _abandon(self, exchange: Exchange) -> None:
-        # Modern: the stream was closed when the wait ended, which says it.
-        if not self._is_modern and self._ledger.has_sent(exchange.id) and self._tasks is not None:
+        if not exchange.has_left:  # and it will not: the connection may still come about, but finds nobody waiting
+            self._ledger.held_back(exchange.id)
+            return
+        post = self._posts.get(exchange.id)
+        if post is not None:
+            post.cancel()  # a modern upstream is told by this alone
+        if not self._is_modern and self._tasks is not None:
             self._tasks.start_soon(self.cancel, exchange.id)
 
     def _reply(self, frame: bytes) -> None:
@@ -197,9 +257,19 @@ class HttpWire(Wire):
 
     @asynccontextmanager
     async def _stream(
-        self, method: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[httpx2.Response]:
-        async with self._client.stream(method, self._endpoint.url, content=body, headers=dict(headers)) as response:
+        async with self._client.stream(
+            method,
+            self._endpoint.url,
+            content=body,
+            headers=dict(headers),
+            extensions=dict(extensions) if extensions else None,
+        ) as response:
             yield response
 
     @contextmanager
@@ -318,11 +388,15 @@ class HttpWire(Wire):
         """The message in an event if it answers `exchange`; what it says beside that is taken care of."""
         if event.event != "message" or not event.data:
             return None
+        is_large = len(event.data) > UNASKED_BYTES
+        if is_large and (exchange is None or exchange.id not in frames.ids_in(event.data.encode("utf-8", "replace"))):
+            self._noise.did(f"sent an event of {len(event.data)} characters that nobody asked for: it was skipped")
+            return None
         try:
             message = frames.parse(event.data)
         except frames.Garbage as error:
-            logger.warning("upstream `%s`: an event was skipped, %s", self.name, error)
-            if exchange is not None and frames.whose(event.data.encode("utf-8", "replace")) == exchange.id:
+            self._noise.did(f"sent an event that was skipped: {error}")
+            if exchange is not None and exchange.id in frames.ids_in(event.data.encode("utf-8", "replace")):
                 raise self._unusable(str(error)) from None
             return None
         if frames.is_answer(message):

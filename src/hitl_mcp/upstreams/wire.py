@@ -12,7 +12,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -23,13 +23,25 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, REQUEST_TIMEOUT
 
 from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError
-from hitl_mcp.limits import PROGRESS_FLUSH_SECONDS, PROGRESS_QUEUE_LENGTH, PROGRESS_TEXT_CHARACTERS
+from hitl_mcp.limits import (
+    LATE_ANSWERS,
+    PROGRESS_FLUSH_SECONDS,
+    PROGRESS_QUEUE_LENGTH,
+    PROGRESS_TEXT_CHARACTERS,
+    UPSTREAM_ERROR_CHARACTERS,
+)
 from hitl_mcp.upstreams import frames
 from hitl_mcp.upstreams.ledger import Ledger, Progress
+from hitl_mcp.upstreams.noise import Noise
+from hitl_mcp.upstreams.results import why_unwritable
 
-__all__ = ["Exchange", "Wire", "WireEvents"]
+__all__ = ["Exchange", "LateMessage", "Wire", "WireEvents"]
 
 logger = logging.getLogger(__name__)
+
+
+_METHOD_CHARACTERS = 100
+"""What an upstream asks for, where it is told or logged: real methods are shorter."""
 
 
 class WireEvents(Protocol):
@@ -45,12 +57,24 @@ class WireEvents(Protocol):
         """The connection is gone. Said once."""
 
 
-class Exchange:
-    """One request of ours and the answer it waits for."""
+LateMessage = Callable[[dict[str, Any]], None]
+"""Takes the message that answers a request nobody waits for any more."""
 
-    def __init__(self, request_id: str, method: str, on_progress: Progress | None) -> None:
+
+class Exchange:
+    """One request of ours and the answer it waits for. `has_left` once its first byte may have been written.
+
+    The answer of one that `is_late` still counts, though the wait for it is over.
+    """
+
+    def __init__(
+        self, request_id: str, method: str, on_progress: Progress | None = None, on_late: LateMessage | None = None
+    ) -> None:
         self.id = request_id
         self.method = method
+        self.on_late = on_late
+        self.has_left = False
+        self.is_late = False
         self.answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._on_progress = on_progress
         self._notes: deque[tuple[float, float | None, str | None]] = deque(maxlen=PROGRESS_QUEUE_LENGTH)
@@ -65,8 +89,11 @@ class Exchange:
         """Hand over the answer; a second one is ignored."""
         if not self.answered.done():
             self.answered.set_result(message)
+        elif self.is_late and self.on_late is not None:
+            self.is_late = False
+            self.on_late(message)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the wait without an answer."""
         if not self.answered.done():
             self.answered.set_exception(error)
@@ -98,6 +125,12 @@ class Exchange:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({self._telling}, timeout=PROGRESS_FLUSH_SECONDS)
 
+    def wait_ended(self) -> None:
+        """Nobody waits any more: from here on an answer is a late one, also one that came in this very moment."""
+        self.is_late = not self.is_over or self.answered.exception() is None
+        if self.is_over and self.is_late:
+            self.settle(self.answered.result())
+
     def close(self) -> None:
         """Nothing is waited for any more."""
         if not self.answered.cancel() and not self.answered.cancelled():
@@ -118,6 +151,9 @@ class Wire(ABC):
         self._ledger = ledger
         self._events = events
         self._exchanges: dict[str, Exchange] = {}
+        self._late: dict[str, Exchange] = {}
+        self._noise = Noise(name)
+        self._is_open = True
         self._ids = itertools.count(1)
         self._intercept: OnNotifyIntercept | None = None
         self._tasks: TaskGroup | None = None
@@ -134,9 +170,16 @@ class Wire(ABC):
             raise MCPError(CONNECTION_CLOSED, error.message) from None
 
     async def ask(
-        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: CallOptions | None = None,
+        on_late: LateMessage | None = None,
     ) -> dict[str, Any]:
         """Send a request and return the result of its answer, as it came.
+
+        Where the wait is cancelled after the request left, `on_late` gets the answer that may still come, and the
+        upstream is not told to stop. Without it, it is told.
 
         Raises:
             MCPError: The upstream answered with an error, or not within `opts["timeout"]`.
@@ -145,7 +188,7 @@ class Wire(ABC):
         """
         opts = opts or {}
         request_id = str(opts.get("request_id") or f"hitl-{next(self._ids)}")
-        exchange = Exchange(request_id, method, opts.get("on_progress"))
+        exchange = Exchange(request_id, method, opts.get("on_progress"), on_late)
         frame = frames.request(exchange.id, method, params)
         self._exchanges[exchange.id] = exchange
         try:
@@ -155,13 +198,26 @@ class Wire(ABC):
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"no answer to `{method}` within {opts.get('timeout'):g} s") from None
         except asyncio.CancelledError:
-            if opts.get("cancel_on_abandon", True):
+            if on_late is not None and exchange.has_left and self._is_open:
+                self._listen_on(exchange)
+            elif opts.get("cancel_on_abandon", True):
                 self._abandon(exchange)
             raise
         finally:
             del self._exchanges[exchange.id]
             exchange.close()
-        return self._result(answer)
+        return self.result_of(answer)
+
+    def _listen_on(self, exchange: Exchange) -> None:
+        """Let the answer of a call count that nobody waits for any more; the oldest of too many is given up."""
+        self._late[exchange.id] = exchange
+        exchange.wait_ended()
+        if not exchange.is_late:
+            del self._late[exchange.id]
+        elif len(self._late) > LATE_ANSWERS:
+            oldest = self._late.pop(next(iter(self._late)))
+            oldest.is_late = False
+            self._abandon(oldest)
 
     @abstractmethod
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
@@ -212,22 +268,31 @@ class Wire(ABC):
         """Take a message that answers nothing, and answers on wires that carry them all in one stream."""
         method = message.get("method")
         if frames.is_answer(message):
-            exchange = self._exchanges.get(str(message.get("id")))
+            exchange = self._awaited(str(message.get("id")))
             if exchange is not None:
                 exchange.settle(message)
         elif not isinstance(method, str):
-            logger.warning("upstream `%s`: a message whose method is not a text was skipped", self.name)
+            self._noise.did("sent a message whose method is not a text: it was skipped")
         elif "id" in message:
             self._asked(message["id"], method, during)
         else:
             params = message.get("params")
             self._notified(method, params if isinstance(params, dict) else {})
 
+    def _awaited(self, request_id: str) -> Exchange | None:
+        """The exchange that an answer belongs to, also a late one: that is its one answer."""
+        return self._exchanges.get(request_id) or self._late.pop(request_id, None)
+
+    def _awaits(self, request_ids: Iterable[str]) -> str | None:
+        """The first of these ids whose answer counts, or None."""
+        return next((one for one in request_ids if one in self._exchanges or one in self._late), None)
+
     def _asked(self, request_id: object, method: str, during: str | None) -> None:
         if method == "ping":
             self._reply(frames.answer(request_id, {}))
             return
-        self._events.asked(method, during)
+        self._noise.did(f"asks for `{method[:_METHOD_CHARACTERS]}`, and nobody may answer it")
+        self._events.asked(_relayable(method, _METHOD_CHARACTERS), during)
         self._reply(frames.refusal(request_id, INVALID_REQUEST, "nobody can be asked while a call runs"))
 
     def _notified(self, method: str, params: dict[str, Any]) -> None:
@@ -240,14 +305,20 @@ class Wire(ABC):
         elif method == "notifications/tools/list_changed":
             self._events.tools_changed()
 
-    def _result(self, message: dict[str, Any]) -> dict[str, Any]:
+    def result_of(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The result in the message that answers a request.
+
+        Raises:
+            MCPError: It is an error.
+            OutcomeUnknown: It is neither.
+        """
         error, result = message.get("error"), message.get("result")
         if isinstance(error, dict) and "result" not in message:
             code, text = error.get("code"), error.get("message")
             raise MCPError(
-                code if isinstance(code, int) else INTERNAL_ERROR,
-                text if isinstance(text, str) else "an error without a message",
-                error.get("data"),
+                code if type(code) is int and abs(code) < 2**31 else INTERNAL_ERROR,
+                _relayable(text, UPSTREAM_ERROR_CHARACTERS) if isinstance(text, str) else "an error without a message",
+                error.get("data") if why_unwritable(error.get("data")) is None else None,
             )
         if isinstance(result, dict) and "error" not in message:
             return result
@@ -274,6 +345,6 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _relayable(text: str) -> str:
-    """A progress text as it can be written to an agent: not endless, and without half surrogate pairs."""
-    return text[:PROGRESS_TEXT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+def _relayable(text: str, limit: int = PROGRESS_TEXT_CHARACTERS) -> str:
+    """A text as it can be recorded and written to an agent: not endless, and without half surrogate pairs."""
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -37,6 +38,7 @@ class RawApp:
         self.replies: list[dict[str, Any]] = []
         self.deleted: list[str] = []
         self.waiting = anyio.Event()
+        self.let_go = anyio.Event()
         self.closing = anyio.Event()
         self._announced = anyio.Event()
         self.sessions_end = False
@@ -114,6 +116,13 @@ class RawApp:
                 json.dumps(result(call_id, structuredContent={"a": float("nan")})), media_type="application/json"
             ),
             "huge": lambda: Response(b" " * (17 * 1024 * 1024), media_type="application/json"),
+            "packed": lambda: Response(
+                gzip.compress(json.dumps(result(call_id)).encode()),
+                headers={"content-encoding": "gzip"}, media_type="application/json",
+            ),
+            "unasked": lambda: self._events(
+                event({"method": "x", "params": {"much": "x" * 300_000}}), event(result(call_id))
+            ),
             "not-json": lambda: Response(b"{", media_type="application/json"),
             "other-id": lambda: JSONResponse(result("c_other")),
             "refused": lambda: JSONResponse(
@@ -134,6 +143,9 @@ class RawApp:
         if name == "later":
             self._late["e1"] = result(call_id, structuredContent={"resumed": True})
             return self._events(event("", id="e1", retry=1))
+        if name == "holds":
+            self.waiting.set()
+            await self.let_go.wait()
         if name == "waits":
             self.waiting.set()
             await self.closing.wait()

@@ -21,6 +21,9 @@ TOOLS = [
 ]
 
 
+held_back: list[str] = []
+
+
 def say(message: dict[str, Any] | str) -> None:
     sys.stdout.write((message if isinstance(message, str) else json.dumps(message)) + "\n")
     sys.stdout.flush()
@@ -114,6 +117,24 @@ def call(call_id: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any
             assert child.stdout is not None
             child.stdout.readline()
             say(result(call_id, structuredContent={"pid": child.pid}))
+        case "escapes":
+            # As daemons do: a session of its own, and a parent that ends.
+            sleeper = "import os, signal; signal.signal(15, signal.SIG_IGN); print(os.getpid(), flush=True)"
+            code = f"import os\nif os.fork() == 0:\n    os.setsid(); {sleeper}; signal.pause()"
+            child = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
+            assert child.stdout is not None
+            say(result(call_id, structuredContent={"pid": int(child.stdout.readline())}))
+        case "stops_reading":
+            signal.pause()
+        case _:
+            odd_call(call_id, name, arguments)
+
+
+def odd_call(call_id: Any, name: str, arguments: dict[str, Any]) -> None:
+    """Answers that cannot be used or come late, and the plain answer of every other tool."""
+    match name:
         case "half":
             sys.stdout.write('{"jsonrpc": "2.0", "id": ')
             sys.stdout.flush()
@@ -124,8 +145,39 @@ def call(call_id: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any
         case "deaf":
             os.close(0)
             signal.pause()
+        case "mark_of_words":
+            say(result(call_id, isError="no"))
+        case "odd_error":
+            error = '{"code": true, "message": "half \\ud800 and %s", "data": {"n": NaN}}' % ("x" * 50_000)
+            say(f'{{"jsonrpc": "2.0", "id": {json.dumps(call_id)}, "error": {error}}}')
+        case "many_parts":
+            say(result(call_id, structuredContent={"parts": [[]] * 300_000}))
+        case "large":
+            say(result(call_id, structuredContent={"text": "[,{" * 300_000, "id": "c_other"}))
+        case "unasked":
+            say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x" * 300_000}})
+            say(result("c_nobody", structuredContent={"text": "x" * 300_000}))
+            say(result(call_id))
+        case "asks_much":
+            for number in range(500):
+                say({"jsonrpc": "2.0", "id": number, "method": f"odd\x1b/{number}" + "x" * 1000, "params": {}})
+            say({"jsonrpc": "2.0", "id": call_id, "error": {"code": 1, "message": "no"}})
         case "silent":
-            pass
+            held_back.append(call_id)
+        case "release":
+            for earlier in held_back:
+                say(result(earlier, structuredContent={"late": arguments.get("late", "yes")}))
+                say(result(earlier, structuredContent={"late": "a second answer"}))
+            say(result(call_id))
+        case "release_errors":
+            for earlier in held_back:
+                say({"jsonrpc": "2.0", "id": earlier, "error": {"code": -32000, "message": "no money"}})
+            say(result(call_id))
+        case "release_garbage":
+            for earlier in held_back:
+                say({"jsonrpc": "2.0", "id": earlier})
+                say(result(earlier))
+            say(result(call_id))
         case _:
             say(result(call_id))
 

@@ -5,15 +5,15 @@
 INSERT INTO calls (
     id, version, status, is_open, upstream, tool, name, arguments_json, meta_json, agent, fingerprint, definition,
     conversation, claim, digest, request_key, effect, decision_json, created_at, changed_at, expires_at, repeat_of,
-    runner, epoch
-) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    runner, epoch, seal
+) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: change_status
 UPDATE calls SET
     status = :to_status, is_open = :to_status IN ('held', 'approved', 'running', 'unknown'),
     version = version + 1, changed_at = :now,
     run_by = coalesce(:run_by, run_by), closed_reason = coalesce(:closed_reason, closed_reason),
-    runner = coalesce(:runner, runner), epoch = coalesce(:epoch, epoch)
+    runner = coalesce(:runner, runner), epoch = coalesce(:epoch, epoch), seal = coalesce(:seal, seal)
 WHERE id = :id AND status = :from_status AND (
     :to_status = 'expired'
     OR CASE status WHEN 'held' THEN expires_at > :now WHEN 'approved' THEN run_by > :now ELSE TRUE END)
@@ -27,8 +27,76 @@ WHERE id = ? AND status = ?
 RETURNING version
 
 -- name: insert_event
-INSERT INTO events (call_id, version, kind, status, at, by, detail)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO events (number, call_id, version, kind, status, at, by, detail, facts, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: head
+SELECT number, hash FROM events ORDER BY number DESC LIMIT 1
+
+-- name: all_events
+SELECT * FROM events ORDER BY number
+
+-- name: all_events_after
+SELECT * FROM events WHERE number > :number ORDER BY number
+
+-- name: all_calls
+SELECT * FROM calls ORDER BY seq
+
+-- name: marks_of_call
+SELECT * FROM marks WHERE call_id = :id
+
+-- name: stray_events
+SELECT DISTINCT call_id FROM events WHERE call_id <> '' AND call_id NOT IN (SELECT id FROM calls)
+
+-- name: stray_rows
+SELECT call_id FROM verdicts WHERE call_id NOT IN (SELECT id FROM calls)
+UNION SELECT call_id FROM previews WHERE call_id NOT IN (SELECT id FROM calls)
+UNION SELECT call_id FROM marks WHERE call_id NOT IN (SELECT id FROM calls)
+
+-- name: all_policies
+SELECT * FROM policies
+
+-- name: policies_kept
+SELECT at, detail FROM events WHERE call_id = '' AND kind = 'policy-kept'
+
+-- name: pins_told
+SELECT at, detail, facts FROM events
+WHERE call_id = '' AND kind IN ('tool-pinned', 'tool-accepted', 'tool-changed', 'tool-tampered') ORDER BY number
+
+-- name: last_pause
+SELECT * FROM events WHERE call_id = '' AND kind IN ('paused', 'resumed') ORDER BY number DESC LIMIT 1
+
+-- name: link_event
+UPDATE events SET hash = :hash WHERE number = :number
+
+-- name: waiting_for_people
+SELECT * FROM calls WHERE is_open AND status IN ('held', 'approved')
+
+-- name: seal_call
+UPDATE calls SET seal = :seal WHERE id = :id
+
+-- name: seal_verdict
+UPDATE verdicts SET seal = :seal WHERE call_id = :call_id AND digest = :digest AND reviewer = :reviewer
+
+-- name: tampered
+SELECT call_id FROM events WHERE by = 'seals' AND at > :since ORDER BY number DESC LIMIT 100
+
+-- name: scan_for_erasing
+SELECT events.number, events.at, calls.id AS due
+FROM (SELECT * FROM events WHERE number > :after ORDER BY number LIMIT 1000) AS events
+LEFT JOIN calls ON calls.id = events.call_id AND calls.status = :status AND calls.version = events.version
+    AND events.status = :status AND calls.erased_at IS NULL
+ORDER BY events.number
+
+-- name: erase_call
+UPDATE calls SET
+    arguments_json = 'null', meta_json = '{}', claim = '', result_json = NULL, decision_json = :decision_json,
+    erased_at = :now
+WHERE id = :id
+RETURNING *
+
+-- name: erase_previews
+UPDATE previews SET result_json = NULL WHERE call_id = :id
 
 -- name: touch
 UPDATE calls SET version = version + 1, changed_at = :now
@@ -92,11 +160,11 @@ WHERE request_key = :request_key AND effect = 'allow' AND status = 'unknown'
 ORDER BY seq DESC LIMIT 1
 
 -- name: put_verdict
-INSERT INTO verdicts (call_id, digest, reviewer, kind, roles_json, surface, assurance, reason, at)
-VALUES (:call_id, :digest, :reviewer, :kind, :roles_json, :surface, :assurance, :reason, :at)
+INSERT INTO verdicts (call_id, digest, reviewer, kind, roles_json, surface, assurance, reason, at, seal)
+VALUES (:call_id, :digest, :reviewer, :kind, :roles_json, :surface, :assurance, :reason, :at, :seal)
 ON CONFLICT (call_id, digest, reviewer) DO UPDATE SET
     kind = excluded.kind, roles_json = excluded.roles_json, surface = excluded.surface,
-    assurance = excluded.assurance, reason = excluded.reason, at = excluded.at
+    assurance = excluded.assurance, reason = excluded.reason, at = excluded.at, seal = excluded.seal
 
 -- name: put_preview
 INSERT INTO previews (call_id, rule, name, at, preview_id, result_json, problem)
@@ -119,17 +187,26 @@ SELECT id FROM calls WHERE is_open AND status = 'running' AND runner = :runner A
 
 -- name: hand_over
 UPDATE calls SET handed_over_at = :now WHERE id = :id AND handed_over_at IS NULL
+RETURNING version, status
 
 -- name: take_back
-UPDATE calls SET handed_over_at = NULL WHERE id = :id
+UPDATE calls SET handed_over_at = NULL, resolved = 1 WHERE id = :id
 
 -- name: list_calls
 SELECT * FROM calls
 WHERE seq < :before AND status IN (SELECT value FROM json_each(:statuses)) AND (:agent IS NULL OR agent = :agent)
 ORDER BY seq DESC LIMIT :limit
 
--- name: list_open_calls
+-- name: search_calls
 SELECT * FROM calls
+WHERE seq < :before AND status IN (SELECT value FROM json_each(:statuses)) AND (:agent IS NULL OR agent = :agent)
+    AND (id LIKE :pattern ESCAPE '\' OR name LIKE :pattern ESCAPE '\' OR arguments_json LIKE :pattern ESCAPE '\'
+        OR claim LIKE :pattern ESCAPE '\' OR outcome_detail LIKE :pattern ESCAPE '\')
+ORDER BY seq DESC LIMIT :limit
+
+-- name: list_open_calls
+-- The order would make the planner walk every call there ever was.
+SELECT * FROM calls INDEXED BY calls_open
 WHERE is_open AND seq < :before AND status IN (SELECT value FROM json_each(:statuses))
     AND (:agent IS NULL OR agent = :agent)
 ORDER BY seq DESC LIMIT :limit
@@ -140,6 +217,8 @@ UNION
 SELECT * FROM calls
 WHERE agent = :agent AND effect = 'hold' AND handed_over_at IS NULL
     AND status IN ('rejected', 'expired', 'invalidated', 'succeeded', 'failed')
+UNION
+SELECT * FROM calls WHERE agent = :agent AND resolved AND handed_over_at IS NULL
 ORDER BY seq DESC LIMIT :limit
 
 -- name: count_open
@@ -173,3 +252,21 @@ SELECT * FROM sign_ins WHERE key_digest = :key_digest AND expires_at > :now
 
 -- name: end_sign_in
 DELETE FROM sign_ins WHERE key_digest = :key_digest OR expires_at <= :now
+
+-- name: pins
+SELECT * FROM pins ORDER BY name
+
+-- name: put_pin
+INSERT INTO pins (name, upstream, definition, definition_json, accepted_at, accepted_by, seal)
+VALUES (:name, :upstream, :definition, :definition_json, :accepted_at, :accepted_by, :seal)
+ON CONFLICT (name) DO UPDATE SET
+    upstream = excluded.upstream, definition = excluded.definition, definition_json = excluded.definition_json,
+    accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by, changed_at = NULL, seal = excluded.seal
+
+-- name: note_changed_pin
+UPDATE pins SET changed_at = :now WHERE name = :name AND definition = :accepted AND changed_at IS NULL
+
+-- name: waiting_of_tool
+SELECT id FROM calls INDEXED BY calls_open
+WHERE is_open AND name = :name AND status IN ('held', 'approved') AND definition <> :definition
+ORDER BY seq

@@ -120,7 +120,7 @@ class OwnTools:
         return call_answer(record, repeat=False, review_url=self._review_url(record.id))
 
     async def _handed_over(self, record: CallRecord) -> None:
-        if record.status not in WAITING and record.was_held:
+        if record.status not in WAITING and record.may_be_news:
             await self._store.hand_over(record.id)
 
 

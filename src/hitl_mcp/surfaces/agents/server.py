@@ -284,7 +284,7 @@ class AgentServer(Server[Any]):
 
     async def _handed_over(self, asked: ToolRequest, record: CallRecord) -> None:
         """Note that the outcome reaches the agent with this answer: once it is written, where we can tell."""
-        if record.status in WAITING or not record.was_held:
+        if record.status in WAITING or not record.may_be_news:
             return
         if asked.caller.when_written is None:
             await self._parts.store.hand_over(record.id)

@@ -20,7 +20,9 @@ from hitl_mcp.people import LOCAL, Reviewer
 from hitl_mcp.surfaces.api.endpoints import Endpoints
 from hitl_mcp.surfaces.api.parts import ApiParts, Viewer
 from hitl_mcp.surfaces.api.problems import Problem, answer_to, not_signed_in
+from hitl_mcp.surfaces.api.record import RecordEndpoints
 from hitl_mcp.surfaces.api.sign_in import LoginCodes, digest_of_key
+from hitl_mcp.surfaces.api.tools import ToolEndpoints
 from hitl_mcp.surfaces.doors import problem
 
 __all__ = ["ApiParts", "LoginCodes", "control_routes", "page_routes"]
@@ -33,50 +35,57 @@ _Identify = Callable[[Request], Awaitable[Viewer]]
 
 def page_routes(parts: ApiParts) -> list[Route]:
     """The API for whoever signed in, each request with its key. To be served behind `doors.guarded`."""
-    endpoints = Endpoints(parts)
+    endpoints, tools = Endpoints(parts), ToolEndpoints(parts)
     identify = partial(_signed_in, parts)
     return [
         Route("/healthz", _Answer(endpoints.health), methods=["GET"]),
         Route("/api/login", _Answer(endpoints.login), methods=["POST"]),
         *(
             Route(path, _Answer(partial(_as_viewer, identify, endpoint)), methods=[method])
-            for path, method, endpoint in [*_shared(endpoints), ("/api/logout", "POST", endpoints.logout)]
+            for path, method, endpoint in [*_shared(endpoints, tools), ("/api/logout", "POST", endpoints.logout)]
         ),
         Route("/api/{rest:path}", _Answer(partial(_as_viewer, identify, _nothing_here))),
     ]
 
 
 def control_routes(parts: ApiParts) -> list[Route]:
-    """The API for the command line: trust comes from the socket, and links, stopping and tools exist only here."""
-    endpoints = Endpoints(parts)
+    """The API for the command line: trust comes from the socket, and what is the operator's exists only here."""
+    endpoints, tools = Endpoints(parts), ToolEndpoints(parts)
 
     async def local(http: Request) -> Viewer:
         return Viewer(parts.people.reviewer(LOCAL) or Reviewer(LOCAL), surface="cli", assurance="cli")
 
+    record = RecordEndpoints(parts)
     only_here = [
+        ("/api/audit/verify", "GET", record.verify),
+        ("/api/audit/export", "GET", record.export),
+        ("/api/backup", "POST", record.back_up),
         ("/api/links", "POST", endpoints.make_link),
         ("/api/stop", "POST", endpoints.stop),
-        ("/api/tools", "GET", endpoints.tools),
+        ("/api/tools", "GET", tools.list_tools),
+        ("/api/tools/accept", "POST", tools.accept),
     ]
     return [
         Route("/healthz", _Answer(endpoints.health), methods=["GET"]),
         *(
             Route(path, _Answer(partial(_as_viewer, local, endpoint)), methods=[method])
-            for path, method, endpoint in [*_shared(endpoints), *only_here]
+            for path, method, endpoint in [*_shared(endpoints, tools), *only_here]
         ),
         Route("/api/{rest:path}", _Answer(partial(_as_viewer, local, _nothing_here))),
     ]
 
 
-def _shared(endpoints: Endpoints) -> list[tuple[str, str, _Known]]:
+def _shared(endpoints: Endpoints, tools: ToolEndpoints) -> list[tuple[str, str, _Known]]:
     return [
         ("/api/calls", "GET", endpoints.list_calls),
         ("/api/calls/{call_id}", "GET", endpoints.get_call),
         ("/api/calls/{call_id}/shown", "GET", endpoints.show_call),
         ("/api/calls/{call_id}/verdict", "POST", endpoints.give_verdict),
+        ("/api/calls/{call_id}/resolve", "POST", endpoints.resolve),
         ("/api/events", "GET", endpoints.events),
         ("/api/me", "GET", endpoints.me),
         ("/api/status", "GET", endpoints.status),
+        ("/api/tools/changed", "GET", tools.changed),
         ("/api/pause", "POST", endpoints.pause),
         ("/api/resume", "POST", endpoints.resume),
         ("/api/openapi.json", "GET", endpoints.openapi),

@@ -32,6 +32,19 @@ class VerdictBody(_Strict):
     reason: Reason = ""
 
 
+class ResolveBody(_Strict):
+    """What a reviewer found out about a call of unknown outcome, and how."""
+
+    happened: bool
+    evidence: str = Field(min_length=1, max_length=VERDICT_REASON_CHARACTERS)
+
+
+class BackupBody(_Strict):
+    """Where a backup goes."""
+
+    path: str = Field(min_length=1, max_length=4096)
+
+
 class PauseBody(_Strict):
     """Why everything is paused."""
 
@@ -44,6 +57,13 @@ class LoginBody(_Strict):
     code: str = Field(min_length=1, max_length=200)
 
 
+class AcceptBody(_Strict):
+    """The digest of what a tool offers now, as it was shown to whoever accepts it."""
+
+    name: str = Field(min_length=1, max_length=200)
+    digest: str = Field(min_length=1, max_length=200)
+
+
 class LinkBody(_Strict):
     """Whom a link signs in; null is `local`."""
 
@@ -51,15 +71,33 @@ class LinkBody(_Strict):
 
 
 class ListQuery(BaseModel):
-    """Which calls to list. `brief` leaves out what a list does not need: arguments, events and results."""
+    """Which calls to list: `q` is a text that they hold, `brief` leaves out arguments, events and results."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: list[Status] = []
     agent: str | None = None
+    q: str | None = Field(default=None, min_length=1, max_length=200)
     cursor: str | None = Field(default=None, pattern=r"^[0-9]{1,18}$")
     limit: int = Field(default=PAGE_CALLS, ge=1, le=PAGE_CALLS_MOST)
     brief: bool = False
+
+
+class ChangedQuery(BaseModel):
+    """Whether both definitions of each tool are wanted to the byte, beside what is different."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    whole: bool = False
+
+
+class ExportQuery(BaseModel):
+    """After which event an export begins, and whether what calls carried is in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: int = Field(default=0, ge=0, le=2**53)
+    payloads: bool = False
 
 
 class EventsQuery(BaseModel):

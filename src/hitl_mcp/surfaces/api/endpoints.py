@@ -13,7 +13,7 @@ from hitl_mcp.errors import CallAlreadySettled, DigestMismatch
 from hitl_mcp.limits import REVIEW_STREAMS, SIGN_IN_SECONDS
 from hitl_mcp.people import LOCAL
 from hitl_mcp.render import shown
-from hitl_mcp.review import Given
+from hitl_mcp.review import Found, Given
 from hitl_mcp.store import SignIn
 from hitl_mcp.surfaces.api.bodies import (
     EventsQuery,
@@ -21,6 +21,7 @@ from hitl_mcp.surfaces.api.bodies import (
     ListQuery,
     LoginBody,
     PauseBody,
+    ResolveBody,
     VerdictBody,
     read_body,
     read_query,
@@ -30,6 +31,7 @@ from hitl_mcp.surfaces.api.parts import ApiParts, Viewer
 from hitl_mcp.surfaces.api.problems import Problem, answer_to, not_signed_in
 from hitl_mcp.surfaces.api.sign_in import digest_of_key, new_key
 from hitl_mcp.surfaces.api.stream import EventStream
+from hitl_mcp.surfaces.api.tools import blocked_tools
 from hitl_mcp.surfaces.api.wire import call_wire
 
 
@@ -46,7 +48,7 @@ class Endpoints:
         """Calls in the statuses asked for, newest first, a page at a time."""
         query = read_query(http, ListQuery)
         page = await self._parts.store.list_calls(
-            query.status or None, agent=query.agent, cursor=query.cursor, limit=query.limit
+            query.status or None, agent=query.agent, cursor=query.cursor, limit=query.limit, text=query.q
         )
         calls = [call_wire(record, brief=query.brief) for record in page.calls]
         return JSONResponse({"calls": calls, "next": page.next})
@@ -78,6 +80,16 @@ class Endpoints:
         except (CallAlreadySettled, DigestMismatch) as error:
             return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
 
+    async def resolve(self, http: Request, viewer: Viewer) -> Response:
+        """Hand over what a person found out about a call of unknown outcome; the answer is the call as it then is."""
+        body = await read_body(http, ResolveBody)
+        call_id = http.path_params["call_id"]
+        found = Found(body.happened, body.evidence, viewer.reviewer.name, viewer.surface)
+        try:
+            return JSONResponse(call_wire(await self._parts.review.resolve(call_id, found)))
+        except CallAlreadySettled as error:
+            return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
+
     async def events(self, http: Request, viewer: Viewer) -> Response | ASGIApp:
         """What happens from here on, or since an event, as server-sent events."""
         last_seen = http.headers.get("last-event-id", "")
@@ -99,18 +111,15 @@ class Endpoints:
     # The gateway.
 
     async def status(self, http: Request, viewer: Viewer) -> Response:
-        """What `hitl-mcp status` prints, who paused, how many calls stand open, and our time."""
+        """What `hitl-mcp status` prints, who paused, which tools are blocked, what stands open, and our time."""
         return JSONResponse(
             {
                 **self._parts.status(),
+                "blocked_tools": blocked_tools(self._parts.pins),
                 "open": await self._parts.store.count_open(),
                 "now": to_text(self._parts.clock.now()),
             }
         )
-
-    async def tools(self, http: Request, viewer: Viewer) -> Response:
-        """The tools that agents may call, with their schemas and the rules that name them."""
-        return JSONResponse({"tools": self._parts.tools()})
 
     async def pause(self, http: Request, viewer: Viewer) -> Response:
         """Stop all running until someone resumes."""
@@ -138,12 +147,22 @@ class Endpoints:
 
     async def health(self, http: Request) -> Response:
         """Whether the gateway can do its work; asks for no sign-in, so it says no more than why not."""
-        if (broken := self._parts.store.broken) is not None:
-            return JSONResponse({"ok": False, "why": broken}, 503)
+        if (trouble := self._parts.store.trouble) is not None:
+            why = {"why": trouble.says, "since": trouble.since, "passes": trouble.passes}
+            return JSONResponse({"ok": False, **why}, 503)
+        warnings = []
         if self._parts.status()["policy"]["problem"] is not None:
-            warning = "the policy files cannot be used: the last good policy stays in force"
-            return JSONResponse({"ok": True, "warning": warning})
-        return JSONResponse({"ok": True})
+            warnings.append("the policy files cannot be used: the last good policy stays in force")
+        if blocked := len(self._parts.pins.blocked):
+            warnings.append(
+                f"{blocked} {'tool is' if blocked == 1 else 'tools are'} blocked: what was accepted changed"
+            )
+        if tampered := len(self._parts.store.tampered):
+            warnings.append(
+                f"TAMPERING: the {'record' if tampered == 1 else 'records'} of {tampered} "
+                f"{'call was' if tampered == 1 else 'calls were'} changed outside the gateway"
+            )
+        return JSONResponse({"ok": True, **({"warning": "; ".join(warnings)} if warnings else {})})
 
     async def openapi(self, http: Request, viewer: Viewer) -> Response:
         """The description of this API."""

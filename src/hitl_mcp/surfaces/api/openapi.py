@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from hitl_mcp import __version__
 from hitl_mcp.calls import ASSURANCES, Effect, Status, VerdictKind
 from hitl_mcp.surfaces.api.bodies import (
+    AcceptBody,
+    BackupBody,
+    ChangedQuery,
     EventsQuery,
+    ExportQuery,
     LinkBody,
     ListQuery,
     LoginBody,
     PauseBody,
+    ResolveBody,
     VerdictBody,
 )
 
 Schema = dict[str, Any]
 
-CONTROL_ONLY = frozenset({"/api/links", "/api/stop", "/api/tools"})
+CONTROL_ONLY = frozenset(
+    {
+        *("/api/links", "/api/stop", "/api/tools", "/api/tools/accept"),
+        *("/api/audit/verify", "/api/audit/export", "/api/backup"),
+    }
+)
 """Paths that exist on the control socket alone."""
 
 TCP_ONLY = frozenset({"/api/login", "/api/logout"})
@@ -74,6 +86,15 @@ def _paths() -> Schema:
                 "Approve or reject", 200, 403, 404, 409, 413, 422, 503, answer="Call", body="VerdictBody"
             ),
         },
+        "/api/calls/{call_id}/resolve": {
+            "parameters": [call],
+            "post": _operation(
+                "Say what became of a call of unknown outcome",
+                *(200, 403, 404, 409, 413, 422, 503),
+                answer="Call",
+                body="ResolveBody",
+            ),
+        },
         "/api/events": {
             "get": _operation(
                 "Server-sent events: `ready`, then `call` for each event; `Last-Event-ID` resumes",
@@ -86,7 +107,18 @@ def _paths() -> Schema:
         "/api/pause": {"post": _operation("Stop all running", 200, 413, 422, 503, body="PauseBody")},
         "/api/resume": {"post": _operation("Let calls run again", 200, 503)},
         "/api/openapi.json": {"get": _operation("This description", 200)},
-        "/api/tools": {"get": _operation("The tools that agents may call, and the rules that name them", 200)},
+        "/api/tools": {"get": _operation("The tools, the rules that name them, and how each stands", 200)},
+        "/api/tools/changed": {
+            "get": _operation("The tools that are blocked, and what changed in them", 200, 422, query=ChangedQuery)
+        },
+        "/api/tools/accept": {
+            "post": _operation("Accept what a blocked tool offers", 200, 404, 409, 413, 422, 503, body="AcceptBody")
+        },
+        "/api/audit/verify": {"get": _operation("Whether the record is whole and unchanged", 200)},
+        "/api/audit/export": {
+            "get": _operation("The record as lines of JSON", 200, 422, query=ExportQuery, media="application/jsonl")
+        },
+        "/api/backup": {"post": _operation("Copy the record to a new file", 200, 413, 422, 503, body="BackupBody")},
         "/api/links": {"post": _operation("A one-time sign-in link", 200, 413, 422, body="LinkBody")},
         "/api/stop": {"post": _operation("End the gateway", 200)},
     }
@@ -96,8 +128,9 @@ _ANSWERS = {
     200: "done",
     401: "not signed in",
     403: "this person may not do this, or the request came through a wrong door",
-    404: "no such call",
-    409: "the call is settled, or has another digest; `status` is the true one and `call` the call as it stands",
+    404: "no such call or tool",
+    409: "the call is settled, or has another digest: `status` is the true one and `call` the call as it stands; "
+    "or the tool offers another definition",
     413: "the body is too large",
     422: "the body, a parameter or a header is not what is expected",
     429: "too many at once",
@@ -110,7 +143,7 @@ def _operation(
     *statuses: int,
     answer: str | None = None,
     body: str | None = None,
-    query: type[ListQuery] | type[EventsQuery] | None = None,
+    query: type[BaseModel] | None = None,
     media: str = "application/json",
 ) -> Schema:
     done: Schema = {"schema": {"$ref": f"#/components/schemas/{answer}"} if answer else {}}
@@ -139,7 +172,7 @@ def _operation(
 def _bodies() -> Schema:
     return {
         model.__name__: model.model_json_schema(ref_template="#/components/schemas/{model}")
-        for model in (VerdictBody, PauseBody, LoginBody, LinkBody)
+        for model in (VerdictBody, ResolveBody, PauseBody, LoginBody, LinkBody, AcceptBody, BackupBody)
     }
 
 
@@ -218,6 +251,7 @@ def _call() -> Schema:
         claim={"type": "string", "description": "what the agent says of why; its own claim"},
         conversation=_TEXT,
         closed_reason=_TEXT,
+        erased_at={**_TEXT_OR_NULL, "description": "when retention erased what the call carried"},
         repeat_of=_TEXT_OR_NULL,
         verdicts=_list_of(
             _object(

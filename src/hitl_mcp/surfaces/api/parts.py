@@ -8,9 +8,11 @@ from typing import Any
 
 import anyio
 
+from hitl_mcp.backups import Keeping
 from hitl_mcp.calls import Assurance
 from hitl_mcp.clock import Clock
 from hitl_mcp.people import People, Reviewer
+from hitl_mcp.pins import Pins
 from hitl_mcp.review import Review
 from hitl_mcp.store import SqliteStore
 from hitl_mcp.surfaces.api.sign_in import LoginCodes
@@ -23,7 +25,7 @@ class ApiParts:
     `status` gives what `hitl-mcp status --json` prints; of it the API reads `upstreams` (each a `name` and `state`).
     `public_url` is the address people use. Setting `stopping` ends every event stream. `login_codes` is shared by
     both doors of one gateway. `tools` gives every tool that agents may call: its names, its input schema, and the rules
-    that name it.
+    that name it; `pins` knows which of them are blocked.
     """
 
     store: SqliteStore
@@ -34,7 +36,9 @@ class ApiParts:
     clock: Clock
     public_url: str
     stopping: anyio.Event
+    pins: Pins
     tools: Callable[[], list[dict[str, Any]]] = list
+    keeping: Keeping | None = None
     login_codes: LoginCodes = field(default_factory=LoginCodes, repr=False)
 
 

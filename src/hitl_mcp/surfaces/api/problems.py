@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from starlette.responses import JSONResponse
 
-from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
+from hitl_mcp.errors import (
+    CallAlreadySettled,
+    CallNotFound,
+    DigestMismatch,
+    HitlError,
+    NotAllowed,
+    OtherDefinition,
+    StoreError,
+    ToolNotFound,
+)
 from hitl_mcp.surfaces.doors import problem
 
 
@@ -28,6 +37,8 @@ _STATUS: dict[type[HitlError], tuple[int, str]] = {
     CallAlreadySettled: (409, "call_settled"),
     DigestMismatch: (409, "other_digest"),
     NotAllowed: (403, "not_allowed"),
+    ToolNotFound: (404, "tool_not_found"),
+    OtherDefinition: (409, "other_definition"),
     StoreError: (503, "store_unavailable"),
 }
 

@@ -43,6 +43,7 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "claim": record.asked.claim,
         "conversation": record.asked.conversation,
         "closed_reason": record.closed_reason,
+        "erased_at": record.erased_at,
         "repeat_of": record.repeat_of,
         "verdicts": [_verdict(verdict) for verdict in record.verdicts],
         "previews": [_preview(preview) for preview in record.previews],

@@ -5,6 +5,7 @@ import { CallView } from "./call.js";
 import { announce, byId, el, textOf } from "./dom.js";
 import { Queue } from "./queue.js";
 import { atClock, setNow, tick } from "./time.js";
+import { ToolsView } from "./tools.js";
 
 const SETTLED = "approved,running,succeeded,failed,denied,rejected,expired,withdrawn,invalidated";
 const CAME_FOR = "hitl-mcp.came-for";
@@ -27,6 +28,8 @@ const view = new CallView(byId("detail"), {
   },
 });
 
+const toolsView = new ToolsView(byId("detail"));
+
 let following = null;
 let giveUpTurn = null;
 let known = null; // ids of held calls already announced
@@ -45,7 +48,7 @@ function takeAddress() {
     const rest = said.toString();
     history.replaceState(null, "", location.pathname + location.search + (rest ? `#${rest}` : ""));
   }
-  return { code, call: said.get("call") };
+  return { code, call: said.get("call"), tools: said.has("tools") };
 }
 
 async function start() {
@@ -122,12 +125,14 @@ function showView(name) {
 }
 
 function openFromAddress() {
-  const { call } = takeAddress();
-  document.body.dataset.pane = call ? "call" : "list";
+  const { call, tools } = takeAddress();
+  document.body.dataset.pane = call || tools ? "call" : "list";
   queue.select(call);
+  toolsView.close();
   if (call) view.open(call).catch(failed);
   else {
     view.clear();
+    if (tools) toolsView.open().catch(failed);
     queue.sort();
   }
 }
@@ -160,10 +165,12 @@ function followEvents() {
       setConnected(true);
       readSoon();
       view.refresh().catch(failed);
+      toolsView.refresh().catch(failed);
     },
     onevent: (event) => {
       readSoon();
       if (event.call_id === view.id) view.refresh().catch(failed);
+      if (event.kind.startsWith("tool-")) toolsView.refresh().catch(failed);
     },
     onlost: lost,
   }).catch(failed);
@@ -217,17 +224,24 @@ async function readHeld(list) {
   return calls;
 }
 
-function showBanners({ paused, upstreams = [], store, policy, open = {} }) {
+function recordTrouble({ says, help, passes, since }) {
+  const until = passes ? "calls are refused until that passes" : "nothing runs until it is started again";
+  return `The gateway cannot write its record: ${until}. Since ${atClock(since)} ${says}. What to do: ${help}.`;
+}
+
+function showBanners({ paused, upstreams = [], store, policy, tampered, blocked_tools: blocked = [], open = {} }) {
   const rows = [];
   if (linkSaid) rows.push(["link", linkSaid]);
   if (!connected) rows.push(["lost", "Connection lost. What you see may be out of date; trying again."]);
-  if (store?.broken) rows.push(["bad", "The gateway cannot write its record: nothing runs until it is started again."]);
+  if (store?.trouble) rows.push(["bad", recordTrouble(store.trouble)]);
+  if (tampered?.length) rows.push(["bad", `Tampering: the record of ${tampered.join(", ")} was changed outside the gateway. Nothing of it ran.`]);
   if (policy?.problem) rows.push(["bad", `The policy files cannot be used: the policy of ${atClock(policy.since)} stays in force. ${policy.problem.findings.split("\n")[0]}`]);
+  if (blocked.length) rows.push(["bad", `Blocked, being no longer as accepted: ${blocked.map((tool) => tool.name).join(", ")}. `, el("a", { href: "#tools" }, "See what changed")]);
   if (paused) rows.push(["paused", `Paused by ${paused.by}${paused.reason ? `: ${paused.reason}` : ""}. Nothing runs until someone resumes.`]);
   if (open.unknown) rows.push(["unknown", `${open.unknown} ${open.unknown === 1 ? "call has" : "calls have"} an unknown outcome: it may have happened. Check at the upstream.`]);
   const down = upstreams.filter((upstream) => upstream.state === "down");
   if (down.length) rows.push(["down", `Not reachable: ${down.map((upstream) => upstream.name).join(", ")}.`]);
-  byId("banners").replaceChildren(...rows.map(([kind, text]) => el("p", { class: `banner ${kind}` }, text)));
+  byId("banners").replaceChildren(...rows.map(([kind, text, link]) => el("p", { class: `banner ${kind}` }, text, link)));
 }
 
 function tellOfNew(held) {

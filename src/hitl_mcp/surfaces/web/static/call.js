@@ -3,6 +3,7 @@
 import { get, post, Refused } from "./api.js";
 import { Armed, whenSeen } from "./arming.js";
 import { announce, byId, el, lines, segments, textOf } from "./dom.js";
+import { resolveCard } from "./resolve.js";
 import { atClock, tick } from "./time.js";
 
 export class CallView {
@@ -74,13 +75,14 @@ export class CallView {
     );
     this.parts.notice.setAttribute("role", "alert");
     this.parts.hint.setAttribute("role", "status");
+    this.resolving = resolveCard((happened, evidence) => this.resolve(happened, evidence));
     this.buttons = el("div", { class: "buttons" });
     const end = el("div", { class: "end" });
     const scroller = el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "What would run" },
       el("div", { class: "sheet" }, this.parts.head, this.parts.notice, el("div", { class: "columns" },
-        el("div", { class: "column" }, this.parts.outcome, this.argumentsCard(data, end), this.parts.previews, this.claimCard(data)),
+        el("div", { class: "column" }, this.parts.outcome, this.resolving, this.argumentsCard(data, end), this.parts.previews, this.claimCard(data)),
         el("div", { class: "column side" }, this.parts.needs, this.parts.score, this.bindingCard(data), this.parts.history),
       )),
     );
@@ -102,6 +104,7 @@ export class CallView {
     this.parts.needs.replaceChildren(...this.needsCard(data));
     this.parts.score.replaceChildren(this.scoreCard(data));
     this.parts.outcome.replaceChildren(...this.outcomeCard(data));
+    this.resolving.hidden = !data.you.may_resolve; // made once: what somebody is writing stays
     this.parts.previews.replaceChildren(...this.previewCards(data));
     this.parts.history.replaceChildren(this.historyCard(data));
     this.showActions();
@@ -123,6 +126,7 @@ export class CallView {
       data.owner ? el("p", { class: "muted" }, `The agent belongs to ${data.owner}.`) : null,
       data.status === "held" ? null : el("p", { class: `headline ${data.status}` }, data.headline),
       data.closed_reason ? el("div", { class: "muted" }, lines(data.closed_reason)) : null,
+      data.erased ? el("p", { class: "muted" }, `${data.erased}.`) : null,
     ].filter(Boolean);
   }
 
@@ -275,14 +279,26 @@ export class CallView {
   }
 
   async send(verdict, reason) {
-    const { id, digest } = this.data;
+    const { digest } = this.data;
+    await this.tell("verdict", { verdict, digest, ...(reason ? { reason } : {}) }, (call) => {
+      const open = call.requirements.reduce((sum, need) => sum + Math.max(0, need.quorum - need.met), 0);
+      return verdict === "reject" ? "Rejected. It will not run." : call.status === "held" ? `Approved. It needs ${open} more.` : "Approved. It runs now.";
+    });
+  }
+
+  async resolve(happened, evidence) {
+    if (!this.data?.you.may_resolve || this.busy) return;
+    await this.tell("resolve", { happened, evidence }, () => "Recorded. The agent is told.");
+  }
+
+  /** Post something about the open call; `said(call)` is what to announce of the call as it then stands. */
+  async tell(what, body, said) {
+    const { id } = this.data;
     this.busy = true;
     this.notice();
     this.showActions();
     try {
-      const call = await post(`api/calls/${encodeURIComponent(id)}/verdict`, { verdict, digest, ...(reason ? { reason } : {}) });
-      const open = call.requirements.reduce((sum, need) => sum + Math.max(0, need.quorum - need.met), 0);
-      announce(verdict === "reject" ? "Rejected. It will not run." : call.status === "held" ? `Approved. It needs ${open} more.` : "Approved. It runs now.");
+      announce(said(await post(`api/calls/${encodeURIComponent(id)}/${what}`, body)));
     } catch (error) {
       if (error.status === 401) return this.actions.failed(error);
       if (this.id === id) this.notice(error);

@@ -18,8 +18,9 @@ export function el(tag, attributes = {}, ...children) {
 /** The server's segments as elements: one class for each kind, right-to-left runs isolated. */
 export function segments(list) {
   const fragment = document.createDocumentFragment();
-  for (const { kind, text, rtl } of list) {
-    fragment.append(rtl ? el("bdi", { class: `s ${kind}`, dir: "rtl" }, text) : el("span", { class: `s ${kind}` }, text));
+  for (const { kind, text, rtl, changed } of list) {
+    const named = { class: changed ? `s ${kind} changed` : `s ${kind}` };
+    fragment.append(rtl ? el("bdi", { ...named, dir: "rtl" }, text) : el("span", named, text));
   }
   return fragment;
 }

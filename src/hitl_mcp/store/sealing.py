@@ -1,0 +1,71 @@
+"""What of a call and of a verdict is under a seal, and whether it still fits. No step of the lifecycle.
+
+What is held or approved is relied on later: what it counts for, how long, what people were told. A verdict is relied on
+until its call has run.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hitl_mcp.calls import CallRecord, Status, Verdict, digest_for
+from hitl_mcp.store import chain
+from hitl_mcp.store.chain import Row
+from hitl_mcp.store.seals import Part, Seals
+from hitl_mcp.store.statements import sql
+from hitl_mcp.store.writer import Transaction
+
+
+def sealed_parts(row: Row, status: Status, run_by: str | None = None, since: str | None = None) -> tuple[Part, ...]:
+    """What of a held call, or one approved `since`, is relied on later. Its bytes stand in its digest."""
+    asked = (row["conversation"], row["claim"], row["created_at"], row["expires_at"])
+    return ("call", row["id"], status, row["digest"], row["decision_json"], *asked, run_by, since)
+
+
+def is_sound(txn: Transaction, seals: Seals, record: CallRecord) -> bool:
+    """Whether a held or approved call and its verdicts are as the gateway wrote them.
+
+    # INVARIANT: looked at in the transaction that relies on it. What a verdict counts for and how long is sealed, too.
+    """
+    row = txn.connection.execute(sql("call"), {"id": record.id}).fetchone()
+    since = record.changed_at if record.status is Status.APPROVED else None
+    sound = seals.fits(row["seal"], *sealed_parts(row, record.status, record.run_by, since))
+    sound = sound and record.digest == digest_for(record.call, record.decision.policy)
+    for verdict in txn.connection.execute(sql("verdicts_of_call"), {"id": record.id}):
+        *parts, seal = (verdict[column] for column in chain.VERDICT_COLUMNS)
+        sound = sound and seals.fits(seal, "verdict", *parts)
+    return sound
+
+
+def put_verdict(txn: Transaction, seals: Seals, call_id: str, verdict: Verdict) -> str:
+    """Write a verdict, sealed; returns what the chain attests of it."""
+    row: dict[str, Any] = {
+        "call_id": call_id,
+        "digest": verdict.digest,
+        "reviewer": verdict.reviewer,
+        "kind": verdict.kind,
+        "roles_json": json.dumps(verdict.roles),
+        "surface": verdict.surface,
+        "assurance": verdict.assurance,
+        "reason": verdict.reason,
+        "at": verdict.at,
+    }
+    row["seal"] = seals.seal("verdict", *row.values())
+    txn.connection.execute(sql("put_verdict"), row)
+    return chain.of_verdict(row)
+
+
+def adopt(txn: Transaction, seals: Seals) -> None:
+    """Link events and seal open calls that a version without chain and seals wrote, as they are found."""
+    previous = chain.GENESIS
+    for row in txn.connection.execute(sql("all_events")).fetchall():
+        previous = chain.link(previous, tuple(row[column] for column in chain.EVENT_COLUMNS))
+        txn.connection.execute(sql("link_event"), {"number": row["number"], "hash": previous})
+    for row in txn.connection.execute(sql("waiting_for_people")).fetchall():
+        since = row["changed_at"] if row["status"] == Status.APPROVED else None
+        seal = seals.seal(*sealed_parts(row, Status(row["status"]), row["run_by"], since))
+        txn.connection.execute(sql("seal_call"), {"id": row["id"], "seal": seal})
+        for verdict in txn.connection.execute(sql("verdicts_of_call"), {"id": row["id"]}).fetchall():
+            parts = [verdict[column] for column in chain.VERDICT_COLUMNS[:-1]]
+            txn.connection.execute(sql("seal_verdict"), {**verdict, "seal": seals.seal("verdict", *parts)})
