@@ -33,6 +33,8 @@ cases:
     expect: {effect: hold, rules: [writes], signals: [steered]}
   - {call: {tool: get_issue}, given: {few: 100}, expect: {effect: hold, rules: [few]}}
 """
+FOR_UPSTREAM = "write `upstream: NAME`, or `upstream: [NAME, NAME]`: whose tools it is for"
+
 TEAM = People(reviewers={"ann": Reviewer("ann", frozenset({"platform", "owner"}))})
 
 
@@ -87,8 +89,7 @@ def test_a_policy_for_every_upstream_is_not_used_for_one(tmp_path: Path) -> None
     with pytest.raises(PolicyError) as refused:
         used(tmp_path, everyone)
     assert str(refused.value).endswith(
-        "ready.yaml:1:1: this policy is about the tools of every upstream, not of one\n"
-        "  help: leave `upstream` out where it is used"
+        "ready.yaml:1:1: this policy is about the tools of every upstream, not of one\n  help: leave `--upstream` out"
     )
     assert used(tmp_path, everyone, upstream=None, roles={}).rules[0].id == "a"
 
@@ -115,10 +116,40 @@ def test_a_config_uses_ready_policies_beside_files(tmp_path: Path) -> None:
     assert sources[1].path == ready_policies()["github"]
 
 
+def test_one_use_names_several_upstreams(tmp_path: Path) -> None:
+    """It is read once for each of them, with the same roles, and none of their ids is taken twice."""
+    path = tmp_path / "hitl.yaml"
+    upstreams = "{files: {command: x}, mail: {command: x}}"
+    path.write_text(f"upstreams: {upstreams}\npolicies: [{{use: cautious, upstream: [files, mail]}}]\n", "utf-8")
+    sources = policy_sources(load_config(path))
+    assert [(source.path.name, source.upstream) for source in sources] == [
+        ("cautious.yaml", "files"),
+        ("cautious.yaml", "mail"),
+    ]
+    policy = load_policy(sources, People())
+    for name in ("files__get_file_info", "mail__get_mail"):
+        assert decide(policy, subject_of(name)).effect is Effect.ALLOW
+    for name in ("files__write_file", "mail__send"):
+        (match,) = decide(policy, subject_of(name)).rules
+        assert match.id == f"{name.partition('__')[0]}.the-rest-waits"
+
+
 @pytest.mark.parametrize(
     ("policies", "message"),
     [
         ("[{use: githup}]", "hitl.yaml:3:18: no ready policy is called `githup`\n  help: did you mean `github`? "),
+        ("[{use: githup}]", f"hitl.yaml:3:12: `githup` is used for no upstream\n  help: {FOR_UPSTREAM}"),
+        ("[{use: github, upstream: []}]", f"hitl.yaml:3:36: no upstream is named\n  help: {FOR_UPSTREAM}"),
+        ("[{use: github, upstream: }]", f"hitl.yaml:3:36: no upstream is named\n  help: {FOR_UPSTREAM}"),
+        (
+            "[{use: github, upstream: [gh, hg]}]",
+            "hitl.yaml:3:41: no upstream is called `hg`\n  help: they are `gh`",
+        ),
+        (
+            "[{use: github, upstream: [gh, gh]}]",
+            "hitl.yaml:3:41: `gh` is named twice\n  help: name each upstream once",
+        ),
+        ("[{use: github, upstream: '*'}]", "hitl.yaml:3:36: no upstream is called `*`\n  help: they are `gh`"),
         (
             "[{use: github, upstream: hg}]",
             "hitl.yaml:3:36: no upstream is called `hg`\n  help: they are `gh`",

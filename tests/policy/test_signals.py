@@ -271,6 +271,9 @@ def test_what_is_asked_of_earlier_calls_is_what_this_one_leaves_for_later_ones(
         ("count: {of: args.to, low: 1, high: 100}", 0, "because (3 entries)"),
         ("novelty: {of: args.to}", (digest_of("ann"), digest_of("cem")), 'because (new: "bob")'),
         ("velocity: {window: 5m, above: 3}", 7, "because (8 calls within 5m)"),
+        ("velocity: {window: 1h, above: 0}", 0, "because (1 call within 1h)"),
+        ("rejections: {window: 1h, above: 0}", 1, "because (1 rejected within 1h)"),
+        ("count: {of: args.amount, low: 0.5, high: 100}", 0, "because (1 entry)"),
         ("velocity: {window: 90s, above: 3}", 7, "because (8 calls within 90s)"),
         ("velocity: {window: 48h, above: 3}", 7, "because (8 calls within 2d)"),
         ("rejections: {window: 36h, above: 3}", 7, "because (7 rejected within 36h)"),
@@ -284,6 +287,24 @@ def test_a_signal_says_what_it_found(kind: str, answer: Answer, reason: str) -> 
     decision = scored(kind, {"to": ["ann", "bob", "cem"], "amount": 20}, told(answer))
     assert [match.reason for match in decision.signals] == [reason]
     assert decision.signals[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound"),
+    [
+        ("velocity: {window: 1h, above: 0}", "more than 0 calls within 1h"),
+        ("velocity: {window: 1h, above: 1}", "more than 1 call within 1h"),
+        ("velocity: {window: 1h, above: 2}", "more than 2 calls within 1h"),
+        ("rejections: {window: 1h, above: 1}", "more than 1 rejected call within 1h"),
+        ("rejections: {window: 1h, above: 3}", "more than 3 rejected calls within 1h"),
+        ("count: {of: args.to, low: 1, high: 100}", "more than 1 entry in args.to"),
+        ("count: {of: args.to, low: 2, high: 100}", "more than 2 entries in args.to"),
+    ],
+)
+def test_what_an_agent_must_do_with_less_of_is_said_as_people_say_it(kind: str, bound: str) -> None:
+    """One is one, and none or more are many."""
+    (signal,) = policy_of(f"signals: [{{id: s, tool: bank__pay, points: 9, reason: r, {kind}}}]").signals
+    assert signal.bound == bound
 
 
 @pytest.mark.parametrize(
