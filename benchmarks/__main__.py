@@ -14,10 +14,13 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from benchmarks import million, record
 from benchmarks.calls import Front, Side
 from benchmarks.decide import Decisions, decisions
 from benchmarks.figures import Figure, table
 from benchmarks.holds import Holds
+from benchmarks.million import RECORDS
+from benchmarks.parts import EVENT_LOOP
 from benchmarks.processes import child_with, machine, resident_bytes
 from benchmarks.site import (
     KEY,
@@ -32,7 +35,13 @@ from benchmarks.site import (
 from benchmarks.site import upstream_over_http as http_upstream
 from benchmarks.starts import Starts
 
-GROUPS = ("stdio", "http", "held", "start", "decide")
+SERVED = ("stdio", "http", "held", "start", "decide")
+"""Measured in turns beside a gateway that runs as an operator runs it."""
+
+GROUPS = (*SERVED, "record")
+
+ON_DEMAND = ("million",)
+"""Only measured where they are named: they take minutes and a gigabyte of disk."""
 
 LIMIT_SECONDS = 120
 """No round begins after this, so that a slow machine measures less and does not take longer."""
@@ -141,23 +150,40 @@ def _memory(running: Gateway) -> list[Figure]:
     ]
 
 
+def _figures(groups: Sequence[str], rounds: int, calls: int, records: int) -> list[Figure]:
+    """Measure what is measured together; what runs parts of the gateway in this process runs them on its event loop."""
+    found: list[Figure] = []
+    if set(groups).intersection(SERVED):
+        found += anyio.run(partial(measure, groups, rounds, calls))
+    if "record" in groups:
+        found += anyio.run(partial(record.measure, rounds, calls), backend_options=EVENT_LOOP)
+    if "million" in groups:
+        found += anyio.run(partial(million.measure, rounds, calls, records), backend_options=EVENT_LOOP)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the JSON."""
     options = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=20, help="how often each side is measured (%(default)s)")
     options.add_argument("--calls", type=int, default=50, help="calls one after the other in a round (%(default)s)")
-    options.add_argument("--only", action="append", choices=GROUPS, help="measure only this; may be given twice")
+    options.add_argument(
+        "--only", action="append", choices=GROUPS + ON_DEMAND, help="measure only this; may be given twice"
+    )
+    options.add_argument(
+        "--records", type=int, default=RECORDS, help="calls in the database of the group `million` (%(default)s)"
+    )
     options.add_argument("--json", type=Path, default=RESULTS, help="where the figures go (benchmarks/results/)")
     chosen = options.parse_args(arguments)
-    if chosen.rounds < 1 or chosen.calls < 1:
-        options.error("--rounds and --calls are at least 1")
+    if min(chosen.rounds, chosen.calls, chosen.records) < 1:
+        options.error("--rounds, --calls and --records are at least 1")
     before = machine()
     groups = chosen.only or GROUPS
-    figures = anyio.run(partial(measure, groups, chosen.rounds, chosen.calls))
+    figures = _figures(groups, chosen.rounds, chosen.calls, chosen.records)
     print(table(figures))
     report = {
         "machine": before,
-        "settings": {"groups": list(groups), "rounds": chosen.rounds, "calls": chosen.calls},
+        "settings": {"groups": list(groups), "rounds": chosen.rounds, "calls": chosen.calls, "records": chosen.records},
         "figures": [figure.as_dict() for figure in figures if figure.gateway],
     }
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
