@@ -294,7 +294,7 @@ async def test_a_call_that_waited_for_a_gateway_is_sent_once(state: StateDir) ->
     """What no gateway has seen is not in doubt, so it is sent and answered as if nothing had been."""
     state.ensure()
     with state.start_lock() or pytest.fail("the start lock is free"):
-        async with client(state) as agent:
+        async with client(state, command=NO_START) as agent:
             await agent.send("tools/call", 7, name="mail__send")
             async with Gateway(state, None) as gateway:
                 connection = await gateway.connection()
@@ -304,7 +304,7 @@ async def test_a_call_that_waited_for_a_gateway_is_sent_once(state: StateDir) ->
 
 async def test_a_cancelled_request_is_neither_answered_nor_asked_again(state: StateDir) -> None:
     """Neither one in flight nor one that still waits for a gateway."""
-    async with client(state) as agent:
+    async with client(state, command=NO_START) as agent:
         async with Gateway(state, None) as gateway:
             connection = await gateway.connection()
             await agent.send("ping", 0)

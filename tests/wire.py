@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -143,7 +144,15 @@ NO_START = [sys.executable, "-c", "print('started against the wish of the test')
 async def client(
     state: StateDir, *, command: list[str] | None = None, wait_seconds: float = 30, **environment: str
 ) -> AsyncIterator[AgentClient]:
-    """An agent client with its bridge, which is killed at the end if it still runs."""
+    """An agent client with its bridge, which is killed at the end if it still runs.
+
+    Without a `command` no gateway is to be started: the test holds the lock that starting takes, since on a busy
+    machine the moment between two gateways of a test is long enough to start a third.
+    """
+    starts = None
+    if command is None and Path(state.config).exists():
+        state.ensure()
+        starts = state.start_lock(5)
     arguments = json.dumps([state.config, "builder", command or NO_START, wait_seconds])
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", RUN_BRIDGE, arguments),
@@ -159,6 +168,8 @@ async def client(
     finally:
         if process.returncode is None:
             process.kill()
+        if starts is not None:
+            starts.release()
         assert process.stdin
         process.stdin.close()
         await process.communicate()
