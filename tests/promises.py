@@ -83,6 +83,7 @@ PROMISES = (
                     "tests/stories/test_pins.py::test_an_upstream_that_pulls_the_rug",
                     "tests/stories/test_crashes.py::test_an_approval_does_not_survive_another_upstream_of_the_same_name",
                     "tests/store/test_sqlite.py::test_a_call_is_claimed_at_most_once",
+                    "tests/store/test_sqlite.py::test_a_call_that_ran_does_not_run_again_when_its_row_is_put_back",
                     "tests/test_executor.py::test_fifty_approved_calls_run_once_each",
                     "tests/upstreams/test_ledger.py::test_the_registered_call_leaves_once",
                     "tests/upstreams/test_ledger.py::test_a_frame_that_differs_from_the_record_does_not_leave",

@@ -35,7 +35,8 @@ def is_sound(txn: Transaction, seals: Seals, record: CallRecord) -> bool:
     for verdict in txn.connection.execute(sql("verdicts_of_call"), {"id": record.id}):
         *parts, seal = (verdict[column] for column in chain.VERDICT_COLUMNS)
         sound = sound and seals.fits(seal, "verdict", *parts)
-    return sound
+    # An old seal fits an old state: a call that ran and was put back to how it stood before would run twice.
+    return sound and txn.connection.execute(sql("ran_before"), {"id": record.id}).fetchone() is None
 
 
 def put_verdict(txn: Transaction, seals: Seals, call_id: str, verdict: Verdict) -> str:

@@ -72,6 +72,9 @@ UPDATE events SET hash = :hash WHERE number = :number
 -- name: waiting_for_people
 SELECT * FROM calls WHERE is_open AND status IN ('held', 'approved')
 
+-- name: ran_before
+SELECT 1 FROM events WHERE call_id = :id AND status = 'running' LIMIT 1
+
 -- name: seal_call
 UPDATE calls SET seal = :seal WHERE id = :id
 
