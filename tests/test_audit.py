@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hitl_mcp.audit import Checkpoints, Evidence, Signer
 from hitl_mcp.audit.verify import Report
+from hitl_mcp.calls import VerdictKind
 from hitl_mcp.clock import to_text
 from hitl_mcp.store import SqliteStore, open_sqlite
 from tests.clocks import HandClock
-from tests.days import a_day
+from tests.days import ASKED, a_day
+from tests.samples import admit, claim, held, tool_call, verdict
 
 
 @pytest.fixture
@@ -171,3 +174,108 @@ async def test_only_flushed_heads_are_signed_and_each_once(
     assert len(lines) == 1
     assert to_text(clock.now()) in lines[0]
     assert (tmp_path / "checkpoints.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_checkpoint_after_one_that_was_torn_stands_on_its_own_line(store: SqliteStore, tmp_path: Path) -> None:
+    """A crash or a full disk left half a line: the next one does not make a broken line of both."""
+    await a_day(store)
+    checkpoints = signed(tmp_path, store)
+    await checkpoints.sign_head()
+    with (tmp_path / "checkpoints.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"at":"2026')
+    await store.resume("dana")
+    await checkpoints.sign_head()
+    report = evidence(tmp_path).verify()
+    assert (report.findings, report.answer, report.unsigned) == ([], "fine", 0)
+
+
+async def at_the_next_start(folder: Path, clock: HandClock) -> tuple[str | None, str | None]:
+    """What is reported as tampering, and what cannot be told, once the record is opened again."""
+    async with open_sqlite(folder / "hitl.db", clock) as store:
+        checkpoints = signed(folder, store)
+        await checkpoints.look_back()
+        found = store.tampering, checkpoints.doubt
+        await checkpoints.sign_head()
+    return found
+
+
+async def recorded(folder: Path, clock: HandClock, day: int = 0) -> None:
+    """A day's record, signed twice: at its end, and after one event more."""
+    async with open_sqlite(folder / "hitl.db", clock) as store:
+        checkpoints = signed(folder, store)
+        await a_day(store, day)
+        await checkpoints.sign_head()
+        await store.resume("dana")
+        await checkpoints.sign_head()
+        await checkpoints.sign_head()
+
+
+async def test_a_start_finds_the_record_as_it_was_signed(tmp_path: Path, clock: HandClock) -> None:
+    """The first start of all, one after an orderly end, and one after events that nobody came to sign: no alarm."""
+    assert await at_the_next_start(tmp_path, clock) == (None, None)
+    await recorded(tmp_path, clock)
+    assert await at_the_next_start(tmp_path, clock) == (None, None)
+    async with open_sqlite(tmp_path / "hitl.db", clock) as store:
+        await store.pause("dana", "lunch")
+    assert await at_the_next_start(tmp_path, clock) == (None, None)
+
+
+async def test_a_start_without_the_checkpoints_cannot_tell_and_says_so_once(tmp_path: Path, clock: HandClock) -> None:
+    """The record says that it was signed, and the file is gone: no tampering, and once it is signed again no doubt."""
+    await recorded(tmp_path, clock)
+    (tmp_path / "checkpoints.jsonl").unlink()
+    tampering, doubt = await at_the_next_start(tmp_path, clock)
+    assert tampering is None
+    assert doubt is not None
+    assert doubt.endswith("its checkpoint is gone: nobody can tell whether the record was rolled back")
+    assert await at_the_next_start(tmp_path, clock) == (None, None)
+
+
+async def test_a_start_whose_newest_checkpoint_was_edited_holds_the_record_against_the_one_before(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    """The edited line proves nothing, which is said; a record that was cut before the other one is found."""
+    await recorded(tmp_path, clock)
+    file = tmp_path / "checkpoints.jsonl"
+    first, second = file.read_text(encoding="utf-8").splitlines()
+    file.write_text(f"{first}\n{second.replace('2026', '2025')}\n", encoding="utf-8")
+    backup = (tmp_path / "hitl.db").read_bytes()
+    tampering, doubt = await at_the_next_start(tmp_path, clock)
+    assert tampering is None
+    assert doubt is not None
+    assert doubt.startswith("the last 1 checkpoints have signatures that do not fit")
+    file.write_text(f"{first}\n{second.replace('2026', '2025')}\n", encoding="utf-8")
+    (tmp_path / "hitl.db").write_bytes(backup)
+    with closing(sqlite3.connect(tmp_path / "hitl.db", isolation_level=None)) as intruder:
+        intruder.execute("DELETE FROM events WHERE number > 3")
+        intruder.execute("DELETE FROM settings")
+        intruder.execute("UPDATE sqlite_sequence SET seq = 3")
+    tampering, _ = await at_the_next_start(tmp_path, clock)
+    assert tampering is not None
+    assert tampering.startswith("the record ends at event 3, but event ")
+
+
+async def test_a_key_that_was_lost_is_no_tampering(tmp_path: Path, clock: HandClock) -> None:
+    """None of the checkpoints fits the new key: nobody can tell."""
+    await recorded(tmp_path, clock)
+    (tmp_path / "audit.key").unlink()
+    tampering, doubt = await at_the_next_start(tmp_path, clock)
+    assert (tampering, doubt is not None) == (None, True)
+    assert await at_the_next_start(tmp_path, clock) == (None, None)
+
+
+async def test_what_uses_an_approval_up_is_signed_at_once(store: SqliteStore, tmp_path: Path) -> None:
+    """Without waiting for the next minute: a claim and a rejection stand in the file as soon as they are on record."""
+    checkpoints, file = signed(tmp_path, store), tmp_path / "checkpoints.jsonl"
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(checkpoints.run)
+        for end in (VerdictKind.APPROVE, VerdictKind.REJECT):
+            record = (await admit(store, tool_call(arguments_json=f'{{"n":"{end}"}}'), ASKED, held())).record
+            moved = await store.add_verdict(record.id, verdict(record.digest, end))
+            if end is VerdictKind.APPROVE:
+                assert await claim(store, moved) is not None
+            number = await store.last_event_number()
+            with anyio.fail_after(5):
+                while not (file.exists() and f'"number":{number},' in file.read_text(encoding="utf-8")):
+                    await anyio.sleep(0)
+        tasks.cancel_scope.cancel()

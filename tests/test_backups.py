@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_mcp.audit import Evidence, Signer
+from hitl_mcp.audit import Checkpoints, Evidence, Signer
 from hitl_mcp.backups import Place, back_up, restore
 from hitl_mcp.calls import Status
 from hitl_mcp.errors import StoreError
@@ -67,6 +67,43 @@ async def test_what_was_open_in_a_backup_ends_and_the_rest_is_there(tmp_path: Pa
     assert sorted(statuses) == sorted(
         [Status.SUCCEEDED, Status.DENIED, Status.SUCCEEDED, Status.REJECTED, Status.INVALIDATED]
     )
+    assert evidence(tmp_path).verify().answer == "fine"
+
+
+async def test_a_restored_record_is_no_tampering_at_the_next_start(tmp_path: Path) -> None:
+    """What was signed since the backup is gone from the record, and the restore says why."""
+    backup, clock = await a_backup(tmp_path), HandClock()
+    async with open_sqlite(tmp_path / "hitl.db", clock) as store:
+        await store.resume("dana")
+        await a_day(store, 1)
+        await Checkpoints(store, place(tmp_path).signer).sign_head()
+    await restore(backup, place(tmp_path), clock)
+    assert not list(tmp_path.glob("hitl.db.restoring*"))
+    for _ in range(2):
+        async with open_sqlite(tmp_path / "hitl.db", clock) as store:
+            checkpoints = Checkpoints(store, place(tmp_path).signer)
+            await checkpoints.look_back()
+            await store.recover()
+            assert (store.tampering, store.tampered, checkpoints.doubt) == (None, (), None)
+            await checkpoints.sign_head()
+
+
+@pytest.mark.promise("R3")
+async def test_a_restore_that_cannot_be_finished_has_nothing_open_in_its_place(tmp_path: Path) -> None:
+    """The new database ended what was open before anything could start on it; until it is done, nothing starts."""
+    backup = await a_backup(tmp_path)
+    where = place(tmp_path)
+    (tmp_path / "checkpoints.jsonl").unlink(missing_ok=True)
+    (tmp_path / "checkpoints.jsonl").mkdir()  # it cannot be signed
+    with pytest.raises(StoreError, match="cannot be put in its place"):
+        await restore(backup, where, HandClock())
+    with pytest.raises(StoreError, match="a restore was not finished"):
+        async with open_sqlite(tmp_path / "hitl.db", HandClock()):
+            pass
+    async with open_sqlite(tmp_path / "hitl.db.restoring", HandClock(), tmp_path / "hitl.db.key") as store:
+        assert await store.count_open() == {}
+    (tmp_path / "checkpoints.jsonl").rmdir()
+    assert (await restore(backup, where, HandClock())).ended == 1
     assert evidence(tmp_path).verify().answer == "fine"
 
 

@@ -32,6 +32,7 @@ FINAL = {
     Status.INVALIDATED,
     Status.SUCCEEDED,
     Status.FAILED,
+    Status.RELEASED,
 }
 
 

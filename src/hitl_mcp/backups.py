@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hitl_mcp.audit import Checkpoints, Evidence, Report, Signer, open_for_reading
 from hitl_mcp.audit.checkpoints import number_of
-from hitl_mcp.clock import Clock, for_people, to_text
+from hitl_mcp.clock import Clock, for_people
 from hitl_mcp.errors import StoreError
 from hitl_mcp.store import open_sqlite
 from hitl_mcp.store.sqlite import RESTORING
@@ -102,21 +102,27 @@ async def restore(backup: Path, place: Place, clock: Clock) -> Restored:
     report, database, signer = _fit_to_restore(backup), place.database, place.signer
     fresh = database.with_name(database.name + RESTORING)
     try:
+        for suffix in SIDE_FILES:  # of a restore that was not finished
+            fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
         shutil.copyfile(backup, fresh)
         os.chmod(fresh, 0o600)
         _flush(fresh)
-        set_aside = _set_aside(database, to_text(clock.now()))
+        # INVARIANT: what was open has ended, and that is signed, before the backup is in its place: a gateway starts on
+        # it with nothing that may run, and finds the record that was signed last. Until then none starts at all.
+        async with open_sqlite(fresh, clock, place.seals_file) as store:
+            ended = await store.end_restored(f"restored from `{backup.name}`, which ends at event {report.events}")
+            number, head, at = await store.flushed_head()
+        fresh.with_name(fresh.name + ".lock").unlink(missing_ok=True)
+        _flush(fresh)
+        signer.sign(report.events, report.head, at, restored=True)
+        signer.sign(number, head, at)
+        set_aside = _set_aside(database, at)
         fresh.rename(database)
         _flush(database.parent)
     except OSError as error:
         raise StoreError(f"{database}: the backup cannot be put in its place: {error}", help="see what is there") from (
             error
         )
-    signer.sign(report.events, report.head, to_text(clock.now()), restored=True)
-    async with open_sqlite(database, clock, place.seals_file) as store:
-        ended = await store.end_restored(f"restored from `{backup.name}`, which ends at event {report.events}")
-        number, head, at = await store.flushed_head()
-        signer.sign(number, head, at)
     return Restored(report, set_aside, ended)
 
 

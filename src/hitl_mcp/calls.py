@@ -30,13 +30,19 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    RELEASED = "released"
 
 
 # INVARIANT: a status changes only as written here. `None` stands for a call that has no record yet.
 LIFECYCLE: dict[Status | None, frozenset[Status]] = {
-    None: frozenset({Status.HELD, Status.DENIED, Status.RUNNING}),
+    None: frozenset({Status.HELD, Status.DENIED, Status.RUNNING, Status.RELEASED}),
     Status.HELD: frozenset({Status.APPROVED, Status.REJECTED, Status.EXPIRED, Status.WITHDRAWN, Status.INVALIDATED}),
-    Status.APPROVED: frozenset({Status.RUNNING, Status.REJECTED, Status.EXPIRED, Status.WITHDRAWN, Status.INVALIDATED}),
+    Status.APPROVED: frozenset(
+        {
+            *(Status.RUNNING, Status.RELEASED),
+            *(Status.REJECTED, Status.EXPIRED, Status.WITHDRAWN, Status.INVALIDATED),
+        }
+    ),
     Status.RUNNING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN}),
     Status.UNKNOWN: frozenset({Status.SUCCEEDED, Status.FAILED}),
     Status.DENIED: frozenset(),
@@ -46,6 +52,7 @@ LIFECYCLE: dict[Status | None, frozenset[Status]] = {
     Status.INVALIDATED: frozenset(),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
+    Status.RELEASED: frozenset(),
 }
 
 OPEN = frozenset({Status.HELD, Status.APPROVED, Status.RUNNING, Status.UNKNOWN})
@@ -236,6 +243,9 @@ def objection(verdict: Verdict, requirement: Requirement) -> str | None:
         return f"`{verdict.assurance}` does not say surely enough who approves: it needs `{requirement.assurance}`"
     if requirement.surfaces and verdict.surface not in requirement.surfaces:
         return f"it is not answered through `{verdict.surface}`"
+    # INVARIANT: nobody is known behind a client's word, so it is neither one of several people nor apart from any.
+    if verdict.assurance == "client" and (requirement.quorum > 1 or requirement.barred):
+        return "what the agent's own client says stands for no second person, and for nobody else's"
     return None
 
 
@@ -278,6 +288,15 @@ class ToolCall:
     fingerprint: str
     definition: str
     meta_json: str = "{}"
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether the agent's own client runs it, so that it is decided here and `released`, never sent."""
+        return self.fingerprint == RUNS_ELSEWHERE
+
+
+RUNS_ELSEWHERE = "elsewhere"
+"""The `fingerprint` of a call that no upstream runs; an upstream's is always a digest."""
 
 
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
@@ -344,6 +363,10 @@ class Outcome:
         return self.executed and self.status is not Status.UNKNOWN and self.result_digest is None
 
 
+ASKING_ENDED = "asking-ended"
+"""The kind of event that says: the agent's client was asked, and what it answered is no verdict."""
+
+
 @dataclass(frozen=True)
 class CallEvent:
     """One step on record. `number` grows over all calls; `by` is who or what made the step.
@@ -391,6 +414,11 @@ class CallRecord:
     def starts_at(self) -> str:
         """From when on an approved call may run: until then its approval can be undone."""
         return to_text(after(from_text(self.changed_at), self.decision.undo_seconds))
+
+    @property
+    def awaits_its_agent(self) -> bool:
+        """Whether it is approved and nothing more happens until its agent asks for it again and runs it itself."""
+        return self.status is Status.APPROVED and self.call.runs_elsewhere
 
     @property
     def was_held(self) -> bool:

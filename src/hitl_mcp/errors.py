@@ -100,6 +100,17 @@ class ArgumentsRefused(HitlError):
         self.path = path
 
 
+class TooManyHeld(HitlError):
+    """The agent's move: it has as many held calls as it may, so that this one was not taken."""
+
+    def __init__(self, at_most: int) -> None:
+        super().__init__(
+            f"{at_most} calls of this agent are held already, which is the most",
+            help="let people decide some of them, or take back what is no longer needed",
+        )
+        self.at_most = at_most
+
+
 class UpstreamError(HitlError):
     """The upstream's move."""
 

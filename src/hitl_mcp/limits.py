@@ -29,6 +29,12 @@ OUTCOME_REPEAT_SECONDS = 24 * 3600
 CANCEL_ANSWER_SECONDS = 5
 """How long a cancelled running call may still answer before it is `unknown`."""
 
+AGENT_REQUESTS = 64
+"""What one agent may have in flight, over all its connections: many times what a model asks for side by side."""
+
+AGENT_HELD_CALLS = 200
+"""Held calls of one agent: a day's work for people, who must not lose the calls of others behind a flood."""
+
 UPSTREAM_TIMEOUT_SECONDS = 60
 """How long a call may run when its upstream's config names no `timeout`."""
 
@@ -131,6 +137,36 @@ UNASKED_BYTES = 256 * 1024
 UPSTREAM_QUESTIONS = 16
 """Requests of an upstream to us being answered at once over HTTP; more are dropped, so that a flood costs little."""
 
+QUESTION_SECONDS = 600
+"""How long a client may take to answer what an upstream asks; as long as the SDK's own state of a question is good."""
+
+INPUT_ROUNDS = 10
+"""How many times an upstream may ask for something before it goes on with one call; the SDK's client gives up then."""
+
+STATE_ONLY_PAUSE_SECONDS = 0.1
+"""Before a request is sent again whose upstream asked for nothing but that; the SDK's client waits 0.05 to 0.25 s."""
+
+LEGS_PER_UPSTREAM = 32
+"""Connections of one upstream beside its first. Each may be a process: thirty of a typical one take some 2 GB."""
+
+LEGS_OVER_HTTP = 1000
+"""The same over HTTP, where each is a few kilobytes here and a session there."""
+
+LEG_IDLE_SECONDS = 600
+"""How long a connection of one conversation is kept that nobody uses; what the upstream knows of it ends with it."""
+
+WATCH_SECONDS = 5
+"""How long a subscription waits until the upstream says that it has begun; one that says nothing may still work."""
+
+KNOWN_RESOURCES = 10_000
+"""URIs of one upstream that are remembered as its own, and as many templates; the oldest is asked for again."""
+
+PAGE_ENTRIES = 5000
+"""Resources or prompts in one page of an upstream's list; the rest is left out, and the log says so."""
+
+LIST_SECONDS = 10
+"""How long one upstream may take over a page of what all list together: the others' pages come behind it."""
+
 TOOLS_PER_UPSTREAM = 1000
 """Tools one upstream may list; no agent can choose among more."""
 
@@ -178,6 +214,12 @@ SCHEMA_BACKTRACKS = 10_000
 
 REVIEW_BODY_BYTES = 64 * 1024
 """One body sent to the review API: a verdict with its reason is a few kilobytes."""
+
+EVALUATION_BODY_BYTES = 2 * MESSAGE_BYTES + 4096
+"""One body sent by a hook: arguments of the largest size, as a string in which every character may be escaped."""
+
+EVALUATION_WAIT_SECONDS = 600
+"""The longest a hook may wait for people: as long as Claude Code lets a hook run where nothing else is written."""
 
 REVIEW_STREAMS = 100
 """Event streams open at once: every reviewer with a few tabs; more is a fault, and each one costs a reader."""
@@ -253,3 +295,18 @@ DEFINITION_CHARACTERS = 256 * 1024
 
 PINS_PER_UPSTREAM = 2 * TOOLS_PER_UPSTREAM
 """Tools that one upstream may ever show: each name is kept for good, and a server must not fill the disk with them."""
+
+SIGN_IN_SECONDS = 3600
+"""How long a link to sign in at an upstream's authorization server is good; then there is a new one."""
+
+OAUTH_SECONDS = 20
+"""How long an authorization server may take for one answer; they are web pages of the quick kind."""
+
+OAUTH_BYTES = 1024 * 1024
+"""One answer of an authorization server: metadata is some KiB."""
+
+RENEW_BEFORE_SECONDS = 60
+"""How long before its end an access token is renewed, so that no call meets its end; at most a quarter of its life."""
+
+RENEWAL_WAIT_SECONDS = 10
+"""How long a call waits for an access token to be renewed before it is said that nothing was sent."""

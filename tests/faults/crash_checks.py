@@ -26,8 +26,9 @@ UNRECORDED = "an effect came without a record"
 UNTRUE = "a call's status is not what happened"
 UNDECIDED = "a call that was running stayed so over a restart"
 BROKEN = "the audit chain is broken"
+ALARM = "a false alarm of tampering"
 
-BREACHES = (LOST_HELD, LOST_VERDICT, LOST_ANSWER, TWICE, UNAPPROVED, UNRECORDED, UNTRUE, UNDECIDED, BROKEN)
+BREACHES = (LOST_HELD, LOST_VERDICT, LOST_ANSWER, TWICE, UNAPPROVED, UNRECORDED, UNTRUE, UNDECIDED, BROKEN, ALARM)
 """What a crash must never bring about."""
 
 Breach = tuple[str, str]
@@ -51,6 +52,14 @@ def read_calls(database: Path, ids: Collection[str] | None = None) -> dict[str, 
             if row["call_id"]:
                 calls[row["call_id"]]["events"].append(dict(row))
     return calls
+
+
+def check_alarms(database: Path) -> Iterator[Breach]:
+    """No start took the crash before it for somebody's doing, or missed a checkpoint."""
+    alarms = "SELECT kind, detail FROM events WHERE by = 'seals' OR kind = 'checkpoints-doubted'"
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as connection:
+        for kind, detail in connection.execute(alarms):
+            yield ALARM, f"{kind}: {detail}"
 
 
 def what_of(call: Call) -> str | None:

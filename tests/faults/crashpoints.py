@@ -18,6 +18,7 @@ from tests.faults.crash_checks import (
     BROKEN,
     LOST_ANSWER,
     Breach,
+    check_alarms,
     check_effects,
     check_statuses,
     check_told,
@@ -125,6 +126,7 @@ def check(site: Place, *, crashed: bool) -> list[Breach]:
         *check_told(calls, site.told),
         *check_effects(calls, effects),
         *check_statuses(calls, effects, crashed=crashed),
+        *check_alarms(site.database()),
     ]
     report = Evidence.of(site.config(), site.state).verify()
     if report.answer != "fine":

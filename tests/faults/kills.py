@@ -18,6 +18,7 @@ from tests.faults.crash_checks import (
     BREACHES,
     BROKEN,
     Breach,
+    check_alarms,
     check_effects,
     check_statuses,
     check_told,
@@ -76,7 +77,7 @@ def _everything(site: Place, ever: Told, *, crashed: bool) -> list[Breach]:
     """What there is to say of all calls there ever were, and of the chain with its checkpoints."""
     calls, effects = read_calls(site.database()), site.effects()
     found = [*check_told(calls, ever), *check_effects(calls, effects)]
-    found += check_statuses(calls, effects, crashed=crashed)
+    found += [*check_statuses(calls, effects, crashed=crashed), *check_alarms(site.database())]
     report = Evidence.of(site.config(), site.state).verify()
     return found if report.answer == "fine" else [*found, (BROKEN, f"{report.answer}: {report.findings}")]
 

@@ -25,6 +25,7 @@ from hitl_mcp.audit.verify import verify_database
 from hitl_mcp.calls import Asked, CallRecord, Outcome, Status, VerdictKind
 from hitl_mcp.errors import StoreError
 from hitl_mcp.store import SqliteStore, open_sqlite
+from hitl_mcp.store.intact import SignedHead, not_as_left
 from hitl_mcp.store.statements import migrations
 from tests.clocks import HandClock
 from tests.commits import Work, in_one_commit
@@ -67,6 +68,13 @@ class Recording:
     def certain_at(self, moment: int) -> int:
         """How many events had been acknowledged as flushed by then."""
         return max((number for step, number in self.certain if step <= moment), default=0)
+
+    def signed_at_most(self, certain: int) -> SignedHead | None:
+        """The newest event that a checkpoint can attest when so many are certain."""
+        if certain == 0:
+            return None
+        number, *_, head = self.events[certain - 1]
+        return SignedHead(int(str(number)), str(head), "")
 
     def claims_too_much(self, events: list[tuple[object, ...]], certain: int) -> bool:
         """Whether something is on record that the run did not write.
@@ -200,6 +208,9 @@ def _complaints(path: Path, recording: Recording, moment: int) -> Iterator[str]:
                 yield CLAIMED
             # The rows beside the chain are held against it too: a verdict or outcome that is missing is found here.
             if verify_database(database).answer == "broken":
+                yield ALARM
+            # Whatever was certain may have been signed, to the last event: the next start must not miss any of it.
+            if not_as_left(database, recording.signed_at_most(certain)):
                 yield ALARM
     except sqlite3.DatabaseError:
         yield CORRUPT

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +91,19 @@ def test_a_status_that_is_not_what_happened_is_found(
 ) -> None:
     """It happened though it was not to, did not though it is said to have, or is left half-way."""
     assert found in [what for what, _ in check_statuses({"c_1": call}, effects, crashed=False)]
+
+
+def test_a_false_alarm_is_found(tmp_path: Path) -> None:
+    """A start that took a crash for tampering, or missed a checkpoint, has written so."""
+    database = tmp_path / "hitl.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE events (kind TEXT, by TEXT, detail TEXT)")
+        connection.execute("INSERT INTO events VALUES ('asked', 'agent:builder', ''), ('invalidated', 'gateway', '')")
+        assert list(checks.check_alarms(database)) == []
+        connection.execute(
+            "INSERT INTO events VALUES ('invalidated', 'seals', 'x'), ('checkpoints-doubted', 'gateway', 'y')"
+        )
+    assert list(checks.check_alarms(database)) == [
+        (checks.ALARM, "invalidated: x"),
+        (checks.ALARM, "checkpoints-doubted: y"),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -84,6 +85,63 @@ async def test_what_was_edited_while_the_gateway_was_stopped_is_found_at_its_sta
     assert sandbox_site.effects() == []
 
 
+def database_files(site: Site) -> list[Path]:
+    """The database as it lies on the disk, with its log."""
+    return sorted(Path(site.state.path).glob("hitl.db*"))
+
+
+@pytest.mark.promise("R3")
+async def test_a_database_that_was_rolled_back_runs_nothing_twice_and_is_reported(
+    slow_site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Approved and waiting for its upstream, copied, run; the copy put back in its place: page and CLI say so."""
+    site, older = slow_site, tmp_path_factory.mktemp("older")
+    await site.start()
+    async with site.agent() as agent:
+        call_id = ((await agent.call_tool("slow__slow", {"what": "pay"})).structured_content or {})["call_id"]
+    await site.stop()
+    for file in database_files(site):
+        shutil.copy(file, older)
+    await site.start()
+    async with site.reviewer() as dana:
+        await dana.approve(await dana.call(call_id))
+        await wait_for_effects(site, ["pay"])
+        await dana.until(call_id, "running")
+    await site.kill()
+    let_go(site.folder)
+    for file in database_files(site):
+        file.unlink()
+    for file in older.iterdir():
+        shutil.copy(file, site.state.path)
+    await site.start()
+    async with site.reviewer() as dana, site.control() as control:
+        after = await dana.call(call_id)
+        assert (after["status"], (await dana.decide(after)).status_code) == ("invalidated", 409)
+        assert after["closed_reason"].startswith("the record was rolled back or rewritten outside the gateway")
+        assert "TAMPERING: the record is not as" in (await control.get("/healthz")).json()["warning"]
+    status = await run(site, "status")
+    assert (status.returncode, "TAMPERING: the record is not as" in status.stdout) == (1, True), status.stdout
+    assert "was signed at" in status.stdout
+    assert (await run(site, "audit", "verify")).returncode == REPORT_BROKEN
+    assert effects(site.folder) == ["pay"]
+
+
+async def test_lost_checkpoints_leave_in_doubt_and_stop_nothing(sandbox_site: Site) -> None:
+    """The file is gone: status says that nobody can tell; what is held can still be approved and runs."""
+    await sandbox_site.start()
+    call_id = await held(sandbox_site)
+    await run(sandbox_site, "audit", "verify")
+    await sandbox_site.stop()
+    Path(sandbox_site.state.file("checkpoints.jsonl")).unlink()
+    await sandbox_site.start()
+    status = await run(sandbox_site, "status")
+    assert (status.returncode, "CANNOT TELL: " in status.stdout) == (0, True), status.stdout
+    assert "nobody can tell whether the record was rolled back" in status.stdout
+    async with sandbox_site.reviewer() as dana:
+        await dana.approve(await dana.call(call_id))
+        await dana.until(call_id, "succeeded")
+
+
 async def test_an_export_and_a_backup_can_be_verified_anywhere(sandbox_site: Site, tmp_path: Path) -> None:
     """What lies beside a backup proves it; cut or changed it is broken; alone, nobody can tell where it ended."""
     await sandbox_site.start()
@@ -133,6 +191,8 @@ async def test_a_restore_brings_the_record_back_and_lets_nothing_run_twice(sandb
         assert (after["status"], (await dana.decide(after)).status_code) == ("invalidated", 409)
     assert sandbox_site.effects() == [("send_mail", OUTSIDE)]
     assert (await run(sandbox_site, "audit", "verify")).returncode == 0
+    status = await run(sandbox_site, "status")
+    assert (status.returncode, "TAMPERING" in status.stdout, "CANNOT TELL" in status.stdout) == (0, False, False)
 
 
 @pytest.mark.promise("R5")

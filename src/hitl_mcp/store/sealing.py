@@ -7,6 +7,7 @@ until its call has run.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from hitl_mcp.calls import CallRecord, Status, Verdict, digest_for
@@ -35,8 +36,28 @@ def is_sound(txn: Transaction, seals: Seals, record: CallRecord) -> bool:
     for verdict in txn.connection.execute(sql("verdicts_of_call"), {"id": record.id}):
         *parts, seal = (verdict[column] for column in chain.VERDICT_COLUMNS)
         sound = sound and seals.fits(seal, "verdict", *parts)
-    # An old seal fits an old state: a call that ran and was put back to how it stood before would run twice.
-    return sound and txn.connection.execute(sql("ran_before"), {"id": record.id}).fetchone() is None
+    return sound and _stands_where_told(txn, record)
+
+
+def _stands_where_told(txn: Transaction, record: CallRecord) -> bool:
+    """Whether each event of a call is linked, none between is gone, and the last one left it where it stands.
+
+    An old seal fits an old state: a call that ran and was put back to how it stood before would run twice.
+    """
+    versions = [0]
+    linked, status = True, None
+    for number, *columns, hash, previous in txn.connection.execute(sql("links_of_call"), {"id": record.id}):
+        before = previous if number > 1 else chain.GENESIS
+        if before is None or hash != chain.link(before, (number, *columns)):
+            return False
+        _, version, _, status, _, _, _, facts = columns
+        if status not in (Status.HELD, Status.APPROVED):
+            return False
+        linked = linked and (facts != "" or len(versions) > 1)  # what an older version wrote attests nothing
+        versions.append(version)
+    # What only notes something (that an agent was told) leaves the version as it is.
+    complete = versions[-1] == record.version and all(0 <= new - old <= 1 for old, new in pairwise(versions))
+    return status == record.status and (complete or not linked)
 
 
 def put_verdict(txn: Transaction, seals: Seals, call_id: str, verdict: Verdict) -> str:

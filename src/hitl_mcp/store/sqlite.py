@@ -26,9 +26,11 @@ from hitl_mcp.errors import CallNotFound, NotNow, StoreError
 from hitl_mcp.limits import PAGE_CALLS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import steps
+from hitl_mcp.store.askings import end_asking
 from hitl_mcp.store.base import Admission, CallPage, Decide, Erased, Feed, LastLook, Pause, SignIn
 from hitl_mcp.store.erasing import erase_batch
 from hitl_mcp.store.events import SEALS
+from hitl_mcp.store.intact import TAMPERED_RECORD, LookedBack, SignedHead, flushed_head, look_back
 from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_row
 from hitl_mcp.store.sealing import adopt
 from hitl_mcp.store.seals import Seals
@@ -50,6 +52,9 @@ TAMPERING_SHOWN_SECONDS = 7 * 24 * 3600
 
 RETRY_SECONDS = 5.0
 """How long who could not read or write waits before trying again, unless what was wrong changes first."""
+
+NO_LONGER_WAITING = frozenset({"running", "released", "rejected", "expired", "withdrawn", "invalidated"})
+"""The events after which a call waits for people no more, and never again."""
 
 TAMPERED_SHOWN = 100
 """How many tampered calls are pointed at; all are on record."""
@@ -75,7 +80,9 @@ class SqliteStore:
         self._seals = seals
         self._feeds: set[Feed] = set()
         self._paused: Pause | None = None
+        self._waiting: set[str] = set()
         self._tampered: tuple[str, ...] = ()
+        self._tampering: str | None = None
         writer.published = self._publish
 
     @property
@@ -102,6 +109,11 @@ class SqliteStore:
     def tampered(self) -> tuple[str, ...]:
         """The calls whose records somebody changed outside the gateway, as found of late, newest first."""
         return self._tampered
+
+    @property
+    def tampering(self) -> str | None:
+        """What of late was found not to be as the gateway left it in the record as a whole, or None."""
+        return self._tampering
 
     # Steps: each is one transaction, on disk before it returns where `durable`.
 
@@ -130,7 +142,7 @@ class SqliteStore:
         return await self._step(lambda txn, life: steps.withdraw(txn, life, call_id, agent))
 
     async def claim(self, checked: CallRecord, look: Callable[[History], LastLook]) -> CallRecord | None:
-        """Take an approved call to run it, at most once; `checked` is the call as it was listed; see `steps.claim`.
+        """Take an approved call to run or release it, once; `checked` is the call as it was read; see `steps.claim`.
 
         None where it cannot be run now, must not run any more, or is no longer what was checked.
         """
@@ -156,8 +168,14 @@ class SqliteStore:
         """At boot: end as `unknown` what an earlier life left running, and find what was changed meanwhile."""
         left = await self._step(steps.recover)
         since = to_text(after(self._clock.now(), -TAMPERING_SHOWN_SECONDS))
-        self._tampered = tuple(row["call_id"] for row in await self._rows("tampered", {"since": since}))
+        self._tampered, self._tampering = (), None
+        for row in reversed(await self._rows("tampered", {"since": since})):
+            self._note_tampering(event_from_row(row))
         return left
+
+    async def look_back(self, signed: SignedHead | None) -> LookedBack:
+        """At boot, first of all: is this the record that was left, and signed last? If not, all that is open ends."""
+        return await self._step(lambda txn, life: look_back(txn, life, signed))
 
     async def erase_batch(self, status: Status, age_seconds: int) -> Erased:
         """Erase what a few calls carried that have stood in this final status for so long."""
@@ -167,13 +185,17 @@ class SqliteStore:
         """After a restore: end what was open in the backup, and put the restore on record. Returns how many."""
         return await self._step(lambda txn, life: steps.end_restored(txn, life, detail))
 
-    async def flushed_head(self) -> tuple[int, str, str]:
-        """The newest event (number, hash) and now, once everything up to it is on disk."""
-        return await self._step(steps.flushed_head)
+    async def flushed_head(self, signed: int = 0) -> tuple[int, str, str]:
+        """The newest event (number, hash) and now, once everything up to it is on disk; see `intact.flushed_head`."""
+        return await self._step(lambda txn, life: flushed_head(txn, life, signed))
 
     async def keep_preview(self, call_id: str, preview: Preview) -> bool:
         """Put what a preview brought beside a call that is still held. Returns whether it was kept."""
         return await self._step(lambda txn, life: steps.keep_preview(txn, life, call_id, preview), durable=False)
+
+    async def end_asking(self, call_id: str, by: str, detail: str) -> None:
+        """Note that the agent's client was asked about a held call and gave no verdict."""
+        await self._step(lambda txn, life: end_asking(txn, life, call_id, by, detail))
 
     async def hand_over(self, call_id: str) -> None:
         """Note that the agent was given the final answer."""
@@ -329,15 +351,23 @@ class SqliteStore:
             elif event.kind == "resumed":
                 self._paused = None
             elif event.by == SEALS:
-                self._tampered = (event.call_id, *self._tampered)[:TAMPERED_SHOWN]
+                self._note_tampering(event)
+            if event.kind in NO_LONGER_WAITING:
+                self._waiting.discard(event.call_id)
         for feed in self._feeds:
             for event in events:
                 feed.publish(event)
 
+    def _note_tampering(self, event: CallEvent) -> None:
+        if event.kind == TAMPERED_RECORD:
+            self._tampering = event.detail
+        elif event.call_id:  # a tool is told of by its pin
+            self._tampered = (event.call_id, *self._tampered)[:TAMPERED_SHOWN]
+
     async def _step(self, step: Callable[[Transaction, steps.Life], T | steps.Refused], *, durable: bool = True) -> T:
         def run(txn: Transaction) -> T | steps.Refused:
             now = self._clock.now()
-            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now), self._seals))
+            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now), self._seals, self._waiting))
 
         result: T | steps.Refused = await self._writer.write(run, durable=durable)
         if isinstance(result, steps.Refused):
@@ -395,6 +425,7 @@ async def open_sqlite(
                 epoch = await writer.write(_next_epoch, durable=True)
                 store = SqliteStore(writer, (reader, long_reader), clock, epoch, seals)
                 store._paused = await writer.write(steps.paused, durable=False)
+                store._waiting.update(row["id"] for row in await store._rows("waiting_for_people", {}))
                 yield store
         finally:
             writer.stop()

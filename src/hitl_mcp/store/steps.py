@@ -34,8 +34,16 @@ from hitl_mcp.calls import (
     unmet,
 )
 from hitl_mcp.clock import after, for_people, to_text
-from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
-from hitl_mcp.limits import HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
+from hitl_mcp.errors import (
+    CallAlreadySettled,
+    CallNotFound,
+    DigestMismatch,
+    HitlError,
+    NotAllowed,
+    StoreError,
+    TooManyHeld,
+)
+from hitl_mcp.limits import AGENT_HELD_CALLS, HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import chain
 from hitl_mcp.store.base import Admission, Decide, LastLook, Pause
@@ -57,6 +65,7 @@ _ID_CHARACTERS = 13
 
 NOT_DECIDED_IN_TIME = "no one decided in time"
 NOT_RUN_IN_TIME = "approved, but it could not run in time"
+NOT_ASKED_IN_TIME = "approved, but the agent did not ask for it again in time"
 CLOCK_SET_BACK = "approved, but the machine's clock was set back while the gateway was stopped"
 RESTORED = "the record was restored from a backup, and what was decided since is not in it"
 TAMPERED = "its record was changed outside the gateway: its seal does not fit"
@@ -71,6 +80,8 @@ class Life:
     now: datetime
     at: str
     seals: Seals
+    waiting: set[str]
+    """The calls that wait for people as this gateway knows itself, whatever the database says."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ def admit(txn: Transaction, life: Life, call: ToolCall, asked: Asked, decide: De
             decision = replace(
                 decision, effect=Effect.DENY, paused=True, reasons=(why,), requirements=(), history=(), marks=()
             )
+    if decision.effect is Effect.HOLD:
+        _check_held(txn, call.agent)
     repeat_of = _unknown_before(txn, request_key) if asked_before and decision.effect is Effect.ALLOW else None
     return Admission(_insert(txn, life, _Admitted(call, asked, decision, request_key, repeat_of)), repeat=False)
 
@@ -119,6 +132,12 @@ def _same_request(txn: Transaction, life: Life, request_key: str) -> CallRecord 
         },
     ).fetchone()
     return read_call(txn, row["id"]) if row else None
+
+
+def _check_held(txn: Transaction, agent: str) -> None:
+    """Refuse one more held call of an agent that has as many as it may; its open ones still answer when repeated."""
+    if txn.connection.execute(sql("held_of_agent"), {"agent": agent}).fetchone()["count"] >= AGENT_HELD_CALLS:
+        raise TooManyHeld(AGENT_HELD_CALLS)
 
 
 def _unknown_before(txn: Transaction, request_key: str) -> str | None:
@@ -140,9 +159,14 @@ class _Admitted(NamedTuple):
 _BEGINS_AS = {Effect.DENY: Status.DENIED, Effect.ALLOW: Status.RUNNING, Effect.HOLD: Status.HELD}
 
 
+def _begins_as(call: ToolCall, decision: Decision) -> Status:
+    status = _BEGINS_AS[decision.effect]
+    return Status.RELEASED if status is Status.RUNNING and call.runs_elsewhere else status
+
+
 def _insert(txn: Transaction, life: Life, admitted: _Admitted) -> CallRecord:
     call, asked, decision, request_key, repeat_of = admitted
-    status = _BEGINS_AS[decision.effect]
+    status = _begins_as(call, decision)
     if status is not Status.RUNNING:
         call = as_kept(call)
     call_id, digest = _new_id(), digest_for(call, decision.policy)
@@ -172,6 +196,8 @@ def _insert(txn: Transaction, life: Life, admitted: _Admitted) -> CallRecord:
             seal,
         ),
     )
+    if status is Status.HELD:
+        life.waiting.add(call_id)  # one that is rolled back stays known here, and is nowhere else
     if decision.marks:
         put_marks(txn, life.at, call_id, decision.marks)
     facts = {"call": chain.of_call(row), "decision": chain.of_text(row["decision_json"])}
@@ -260,6 +286,7 @@ def already_settled(record: CallRecord) -> CallAlreadySettled:
         Status.INVALIDATED: "it is no longer valid",
         Status.EXPIRED: "it expired",
         Status.REJECTED: "it was rejected",
+        Status.RELEASED: "it was released to the agent, which runs it itself",
     }[record.status]
     if record.rejection is not None and record.status is Status.REJECTED:
         what = f"{what} by `{record.rejection.reviewer}`"
@@ -278,13 +305,13 @@ def withdraw(txn: Transaction, life: Life, call_id: str, agent: str) -> CallReco
 
 
 def claim(txn: Transaction, life: Life, checked: CallRecord, look: Callable[[History], LastLook]) -> CallRecord | None:
-    """Take an approved call to run it: the one step that lets it be sent, and it succeeds at most once.
+    """Take an approved call to run it, or to release it: the one step that lets it happen, and at most once.
 
     `look` decides it again by what happened meanwhile. None where the call must not run (and is `invalidated` then), is
     no longer approved, no longer what was checked, or everything is paused.
     """
     record = _current(txn, life, checked.id)
-    # INVARIANT: what is claimed is, to the byte, what the executor checked: it read it before this transaction.
+    # INVARIANT: what is claimed is, to the byte, what was checked: whoever claims it read it before this transaction.
     if (
         record != replace(checked, events=(), previews=())
         or record.status is not Status.APPROVED
@@ -298,9 +325,17 @@ def claim(txn: Transaction, life: Life, checked: CallRecord, look: Callable[[His
         invalidate(txn, life, record.id, found.refusal)
         return None
     move_marks(txn, life.at, record.id, found.marks)
-    start = chain.of_start(life.runner, life.epoch, marked(life.at, found.marks))
-    _move(txn, life, record, _Change(Status.RUNNING, "gateway", facts={"start": start}))
+    _move(txn, life, record, _start(life, record.call, found))
     return read_call(txn, checked.id)
+
+
+def _start(life: Life, call: ToolCall, found: LastLook) -> _Change:
+    """The step that lets an approved call happen: at an upstream, by this gateway, or at its agent's own client."""
+    marks = marked(life.at, found.marks)
+    if call.runs_elsewhere:
+        facts = {"start": chain.of_start("", 0, marks)}
+        return _Change(Status.RELEASED, f"agent:{call.agent}", facts=facts)
+    return _Change(Status.RUNNING, "gateway", facts={"start": chain.of_start(life.runner, life.epoch, marks)})
 
 
 def invalidate(txn: Transaction, life: Life, call_id: str, reason: str) -> CallRecord:
@@ -357,11 +392,16 @@ def recover(txn: Transaction, life: Life) -> int:
 def end_restored(txn: Transaction, life: Life, detail: str) -> int:
     """End what was open in a backup: what became of it since is not known here, so nothing of it may run."""
     note(txn, life, "restored", detail)
+    return end_open(txn, life, RESTORED)
+
+
+def end_open(txn: Transaction, life: Life, reason: str) -> int:
+    """End all that is held or approved, for a reason that concerns the record as a whole. Returns how many."""
     ended = 0
     for row in txn.connection.execute(sql("waiting_for_people")).fetchall():
         record = _current(txn, life, row["id"])
         if record.status in (Status.HELD, Status.APPROVED):
-            _move(txn, life, record, _Change(Status.INVALIDATED, "gateway", RESTORED, closed_reason=RESTORED))
+            _move(txn, life, record, _Change(Status.INVALIDATED, "gateway", reason, closed_reason=reason))
             ended += 1
     return ended
 
@@ -392,16 +432,6 @@ def hand_over(txn: Transaction, life: Life, call_id: str) -> None:
     told = txn.connection.execute(sql("hand_over"), {"id": call_id, "now": life.at}).fetchone()
     if told is not None:
         put_event(txn, call_id, Step(told["version"], "told", Status(told["status"]), life.at, "gateway"))
-
-
-def flushed_head(txn: Transaction, life: Life) -> tuple[int, str, str]:
-    """The newest event: number, hash, and now. The commit of this flushes whatever came before it.
-
-    # INVARIANT: written at the durable level, and something is written: only then does the commit reach the disk.
-    """
-    head = txn.connection.execute(sql("head")).fetchone()
-    txn.connection.execute(sql("put_setting"), {"key": "flushed", "value_json": json.dumps(life.at)})
-    return (head["number"], head["hash"], life.at) if head else (0, chain.GENESIS, life.at)
 
 
 def paused(txn: Transaction) -> Pause | None:
@@ -468,7 +498,7 @@ def _tampered_with(txn: Transaction, life: Life, record: CallRecord) -> bool:
     """Whether somebody else wrote what people still rely on; if so the call is `invalidated` now."""
     if record.status not in (Status.HELD, Status.APPROVED):
         return False
-    sound = is_sound(txn, life.seals, record)
+    sound = record.id in life.waiting and is_sound(txn, life.seals, record)
     if not sound:
         _move(txn, life, record, _Change(Status.INVALIDATED, SEALS, TAMPERED, closed_reason=TAMPERED))
     return not sound
@@ -479,7 +509,8 @@ def _expired(txn: Transaction, life: Life, record: CallRecord) -> bool:
     deadline = {Status.HELD: record.expires_at, Status.APPROVED: record.run_by}.get(record.status)
     if deadline is None or deadline > life.at:
         return False
-    reason = NOT_DECIDED_IN_TIME if record.status is Status.HELD else NOT_RUN_IN_TIME
+    not_in_time = NOT_ASKED_IN_TIME if record.call.runs_elsewhere else NOT_RUN_IN_TIME
+    reason = NOT_DECIDED_IN_TIME if record.status is Status.HELD else not_in_time
     _move(txn, life, record, _Change(Status.EXPIRED, "clock", reason, closed_reason=reason))
     return True
 

@@ -72,8 +72,31 @@ UPDATE events SET hash = :hash WHERE number = :number
 -- name: waiting_for_people
 SELECT * FROM calls WHERE is_open AND status IN ('held', 'approved')
 
--- name: ran_before
-SELECT 1 FROM events WHERE call_id = :id AND status = 'running' LIMIT 1
+-- name: links_of_call
+SELECT number, call_id, version, kind, status, at, by, detail, facts, hash, (
+    SELECT before.hash FROM events AS before WHERE before.number = events.number - 1) AS previous
+FROM events WHERE call_id = :id ORDER BY number
+
+-- name: hash_of_event
+SELECT hash FROM events WHERE number = :number
+
+-- name: walk_events
+SELECT number, call_id, version, kind, status, at, by, detail, facts, hash FROM events
+WHERE number >= :since ORDER BY number
+
+-- name: held_of_agent
+SELECT count(*) AS count FROM calls WHERE is_open AND agent = :agent AND status = 'held'
+
+-- name: last_of_waiting
+SELECT min((SELECT max(number) FROM events WHERE call_id = calls.id)) AS number FROM calls
+WHERE is_open AND status IN ('held', 'approved')
+
+-- name: numbers_of_events
+SELECT (SELECT count(*) FROM events) AS count, (SELECT coalesce(max(number), 0) FROM events) AS newest,
+    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS given
+
+-- name: missing_before
+SELECT facts FROM events WHERE by = 'seals' AND kind = 'record-tampered' ORDER BY number DESC LIMIT 1
 
 -- name: seal_call
 UPDATE calls SET seal = :seal WHERE id = :id
@@ -82,7 +105,7 @@ UPDATE calls SET seal = :seal WHERE id = :id
 UPDATE verdicts SET seal = :seal WHERE call_id = :call_id AND digest = :digest AND reviewer = :reviewer
 
 -- name: tampered
-SELECT call_id FROM events WHERE by = 'seals' AND at > :since ORDER BY number DESC LIMIT 100
+SELECT * FROM events WHERE by = 'seals' AND at > :since ORDER BY number DESC LIMIT 100
 
 -- name: scan_for_erasing
 SELECT events.number, events.at, calls.id AS due
@@ -136,7 +159,8 @@ DELETE FROM marks WHERE call_id = :id
 -- name: history_known
 SELECT DISTINCT marks.value FROM marks JOIN calls ON calls.id = marks.call_id
 WHERE item = :item AND scope = :scope AND marks.value IN (SELECT value FROM json_each(:values))
-    AND marks.at > :since AND marks.call_id <> :except AND calls.status = 'succeeded' AND calls.effect = 'hold'
+    AND marks.at > :since AND marks.call_id <> :except AND calls.status IN ('succeeded', 'released')
+    AND calls.effect = 'hold'
 
 -- name: history_asked
 SELECT count(*) AS answer FROM marks
@@ -150,12 +174,12 @@ WHERE item = :item AND scope = :scope AND marks.value = '' AND marks.at > :since
 -- name: history_spent
 SELECT coalesce(sum(marks.amount), 0) AS answer FROM marks JOIN calls ON calls.id = marks.call_id
 WHERE item = :item AND scope = :scope AND marks.value = :value AND marks.at > :since AND marks.call_id <> :except
-    AND calls.status IN ('held', 'approved', 'running', 'succeeded', 'unknown')
+    AND calls.status IN ('held', 'approved', 'running', 'succeeded', 'unknown', 'released')
 
 -- name: history_read
 SELECT count(*) AS answer FROM marks JOIN calls ON calls.id = marks.call_id
 WHERE item = :item AND scope = :scope AND marks.value = '' AND marks.at > :since AND marks.call_id <> :except
-    AND (calls.status IN ('running', 'succeeded', 'unknown') OR (calls.status = 'failed' AND calls.executed))
+    AND (calls.status IN ('running', 'succeeded', 'unknown', 'released') OR (calls.status = 'failed' AND calls.executed))
 
 -- name: unknown_allowed_request
 SELECT id FROM calls

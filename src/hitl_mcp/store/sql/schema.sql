@@ -6,7 +6,7 @@ CREATE TABLE calls (
     version            INTEGER NOT NULL,
     status             TEXT NOT NULL CHECK (status IN (
         'held', 'denied', 'approved', 'rejected', 'expired', 'withdrawn', 'invalidated',
-        'running', 'succeeded', 'failed', 'unknown')),
+        'running', 'succeeded', 'failed', 'unknown', 'released')),
     is_open            INTEGER NOT NULL CHECK (is_open = (status IN ('held', 'approved', 'running', 'unknown'))),
     upstream           TEXT NOT NULL,
     tool               TEXT NOT NULL,
