@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_mcp.config import Config, PolicySource, ReviewConfig, UpstreamConfig, load_config, policy_sources
+from hitl_mcp.config import Config, OAuthConfig, PolicySource, ReviewConfig, UpstreamConfig, load_config, policy_sources
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.people import Agent, Reviewer
 from hitl_mcp.policy import load_policy
@@ -17,18 +17,25 @@ from tests.policy.written import unmarked
 ROOT = Path(__file__).resolve().parent.parent
 
 LEAST = "upstreams: {files: {command: npx}}\npolicies: [p.yaml]\n"
-UPSTREAM_KEYS = "its keys are `command`, `args`, `env`, `url`, `headers`, `timeout`, `labels`, `type`"
+UPSTREAM_KEYS = (
+    "its keys are `command`, `args`, `env`, `url`, `headers`, `oauth`, `timeout`, `labels`, `isolation`, `resources`, "
+    "`prompts`, `sampling`, `elicitation`, `type`"
+)
 CONFIG_KEYS = (
-    "its keys are `upstreams`, `policies`, `store`, `review`, `http`, `agents`, `reviewers`, `retention`, "
-    "`env_file`, `wait_seconds`"
+    "its keys are `upstreams`, `policies`, `store`, `review`, `http`, `agents`, `clients`, `reviewers`, `retention`, "
+    "`env_file`, `ask_in_client`, `wait_seconds`"
 )
 UPSTREAM_NAMES = "an upstream's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
+CLIENT_NAMES = "a client's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
 AGENT_NAMES = "an agent's name is 1 to 40 of `a-z`, `0-9` and `-`, a letter first"
 REVIEWER_NAMES = "a reviewer's name is 1 to 64 letters, digits, `.`, `_`, `@`, `+` and `-`"
 STORES = "write `sqlite`, or a path such as `./hitl.db`"
 ONE_WAY = "write `command` for a program to start, `url` for a server to connect to"
 LOOPBACK = "keep `127.0.0.1`, put a TLS proxy in front, and name its address as `public_url`"
 ORIGIN = "write scheme and host only: `https://hitl.example.com`"
+AUD = "audience: a}}"
+ISSUER = "write `https://id.example.com`, as the issuer calls itself"
+TLS = "write `https://…`: whoever changes its answer is every agent"
 NO_POLICY = (
     "no policy is named\n"
     '  help: write `policies: ["policy.yaml"]`, or to start with `policies: [{use: cautious, upstream: NAME}]`'
@@ -49,6 +56,34 @@ UPSTREAMS_REFUSED = [
         "`args` does not go with `url`\n  help: leave it out\n`env` does not go with `url`\n  help: leave it out",
     ),
     ("u: «{command: a, headers: {A: b}}", "`headers` does not go with `command`\n  help: leave it out"),
+    ("u: «{command: a, oauth: {}}", "`oauth` does not go with `command`\n  help: leave it out"),
+    (
+        "u: «{url: 'https://x', oauth: {}, headers: {authorization: a}}",
+        "`oauth` and a header `Authorization`\n  help: leave one of them out",
+    ),
+    (
+        "u: «{url: 'https://x/${env:A}', oauth: {}}",
+        "a reference in `url` beside `oauth`\n  help: write it out: sign-in links repeat it",
+    ),
+    (
+        "u: {url: 'https://x', oauth: «{grant: client_credentials}}",
+        "`client_credentials` needs `client_id` and `client_secret`\n"
+        "  help: write them as the authorization server gave them, the secret as `${env:NAME}`",
+    ),
+    (
+        "u: {url: 'https://x', oauth: ««{client_secret: a}}",
+        "`client_secret` without `client_id`\n  help: write both, or neither\n"
+        "`client_secret` needs `issuer`\n"
+        "  help: write the authorization server's address: the secret is sent to it alone",
+    ),
+    (
+        "u: {url: 'https://x', oauth: {issuer: «'http://id.example'}}",
+        "`issuer` is not encrypted\n  help: write `https://…`: secrets are sent there",
+    ),
+    (
+        "u: {url: 'https://x', oauth: {scopes: [«'a b']}}",
+        "not a scope: `a b`\n  help: write each scope by itself: `[mcp, read]`",
+    ),
     ("u: «{command: a, type: http}", "type `http` does not go with `command`\n  help: leave `type` out"),
     ("u: {url: 'https://x', type: «sse}", "unknown type `sse`\n  help: types are `stdio`, `http`, `streamable-http`"),
     ("u: {«comand: a}", f"unknown key `comand` in an upstream\n  help: did you mean `command`? {UPSTREAM_KEYS}"),
@@ -58,6 +93,18 @@ UPSTREAMS_REFUSED = [
     ("u: {command: a, args: [a, «8080]}", "`args[1]` must be text, not a number\n  help: put it in quotes"),
     ("u: {command: a, env: {PORT: «8080}}", "`PORT` must be text, not a number\n  help: put it in quotes"),
     ("u: {command: a, env: {DEBUG: «true}}", "`DEBUG` must be text, not a truth value\n  help: put it in quotes"),
+    (
+        "u: {command: a, isolation: «sesion}",
+        "unknown isolation `sesion`\n  help: did you mean `session`? isolations are `shared`, `session`",
+    ),
+    ("u: {command: a, resources: «'no'}", "`resources` must be `true` or `false`, not text"),
+    ("u: {url: 'https://x', prompts: «0}", "`prompts` must be `true` or `false`, not a number"),
+    ("u: {command: a, sampling: «[]}", "`sampling` must be `true` or `false`, not a list"),
+    ("u: {command: a, elicitation: «{form: true}}", "`elicitation` must be `true` or `false`, not a mapping"),
+    (
+        "u: {command: a, «elicit: true}",
+        f"unknown key `elicit` in an upstream\n  help: did you mean `elicitation`? {UPSTREAM_KEYS}",
+    ),
     (
         "u: {command: a, env: {KEY: «'${KEY}'}}",
         "unknown reference `${KEY}`\n"
@@ -90,8 +137,15 @@ REFUSED = [
     (
         "retention: {held: «30d}",
         "`held` is no final status\n  help: final statuses are `denied`, `rejected`, `expired`, `withdrawn`, "
-        "`invalidated`, `succeeded`, `failed`",
+        "`invalidated`, `succeeded`, `failed`, `released`",
     ),
+    ("clients: «claude-code", "`clients` must be a list, not text\n  help: write `[…]` around it"),
+    ("clients: [«Claude]", f"not a name for clients: `Claude`\n  help: {CLIENT_NAMES}"),
+    (
+        "clients: [codex, «files]",
+        "`files` is an upstream\n  help: give the client another name: rules could not tell them",
+    ),
+    ("clients: [codex, «codex]", "`codex` is named twice\n  help: name each client once"),
     ("retention: {failed: «12h}", "not a number of days: `12h`\n  help: write how many days it is kept: `30d`"),
     ("review: {host: «0.0.0.0}", f"`host` is not a loopback address: `0.0.0.0`\n  help: {LOOPBACK}"),
     ("review: {host: «'::'}", f"`host` is not a loopback address: `::`\n  help: {LOOPBACK}"),
@@ -117,11 +171,51 @@ REFUSED = [
         "ambiguous value `yes`: YAML readers disagree whether it is a truth value or text\n"
         '  help: write `"yes"` for the text, `true` for the truth value',
     ),
+    (
+        "http: {enabled: true, oauth: ««{}}",
+        "missing key `issuer` in `oauth`\n  help: `oauth` needs `issuer`, `audience`\n"
+        "missing key `audience` in `oauth`\n  help: `oauth` needs `issuer`, `audience`",
+    ),
+    (f"http: {{enabled: true, oauth: {{issuer: «'id.example', {AUD}", f"`issuer` is not an address\n  help: {ISSUER}"),
+    (
+        f"http: {{enabled: true, oauth: {{issuer: «'https://x/?a=b', {AUD}",
+        f"`issuer` is not an address\n  help: {ISSUER}",
+    ),
+    (f"http: {{enabled: true, oauth: {{issuer: «'http://x', {AUD}", f"`issuer` is not encrypted\n  help: {TLS}"),
+    (
+        f"http: {{enabled: true, oauth: {{jwks_url: «'http://x/k', issuer: 'https://x', {AUD}",
+        f"`jwks_url` is not encrypted\n  help: {TLS}",
+    ),
+    (
+        f"http: {{enabled: true, oauth: {{scopes: [«a b], issuer: 'https://x', {AUD}",
+        "not a scope: `a b`\n  help: write each scope by itself: `[mcp, read]`",
+    ),
+    (
+        f"http: {{enabled: true, oauth: {{agent_claim: «'a\"b', issuer: 'https://x', {AUD}",
+        'not a claim: `a"b`\n  help: write the name of one claim: `sub`, `azp`, `client_id`',
+    ),
+    (
+        f"http: {{«oauth: {{issuer: 'https://x', {AUD}",
+        "`oauth` does nothing here: `/mcp` is off\n  help: write `enabled: true` beside it",
+    ),
+    (
+        "agents: {a: {subject: «x}}",
+        "`a` has a subject, and no issuer is named\n  help: name it: `http: {oauth: {issuer: …}}`",
+    ),
+    (
+        "agents: {a: {subject: x}, b: {subject: «x}}\n"
+        f"http: {{enabled: true, oauth: {{issuer: 'https://x', {AUD}",
+        "`b` has the subject of `a`\n  help: give each agent its own",
+    ),
+    (
+        "agents: {a: {subject: «'${env:A}'}}",
+        "no reference is looked up here\n  help: write the text itself: it is no secret",
+    ),
     ("agents: {«Builder: {}}", f"not a name for agents: `Builder`\n  help: {AGENT_NAMES}"),
     ("agents: {a: {token: «''}}", "the text is empty"),
     ("agents: {a: {token: x}, b: {token: «x}}", "`b` has the token of `a`\n  help: give each agent its own"),
     ("agents: {a: {token: «1234}}", "`token` must be text, not a number\n  help: put it in quotes"),
-    ("agents: {a: {«role: x}}", "unknown key `role` in an agent\n  help: its keys are `token`, `owner`"),
+    ("agents: {a: {«role: x}}", "unknown key `role` in an agent\n  help: its keys are `token`, `owner`, `subject`"),
     ("reviewers: {«'client:builder': {}}", f"not a name for reviewers: `client:builder`\n  help: {REVIEWER_NAMES}"),
     ("reviewers: {dana: {}, «Dana: {}}", "`Dana` and `dana` cannot be told apart\n  help: give each its own name"),
     ("reviewers: {dana: {roles: «finance}}", "`roles` must be a list, not text\n  help: write `[…]` around it"),
@@ -131,6 +225,11 @@ REFUSED = [
     ),
     ("reviewers: «[dana]", "`reviewers` must be a mapping (`key: value`), not a list"),
     ("env_file: «''", "the text is empty"),
+    (
+        "ask_in_client: [form, «page]",
+        "unknown word `page` in `ask_in_client`\n  help: words are `form`, `url`",
+    ),
+    ("ask_in_client: «false", "`ask_in_client` must be a list, not a truth value"),
     ("wait_seconds: «60", "`wait_seconds` out of range: `60`\n  help: `wait_seconds` is 1 to 55 seconds"),
     ("wait_seconds: «0.5", "`wait_seconds` out of range: `0.5`\n  help: `wait_seconds` is 1 to 55 seconds"),
 ]
@@ -221,6 +320,17 @@ def test_a_config_that_is_not_there_is_refused() -> None:
     )
 
 
+def test_what_an_upstream_may_do_beside_its_tools_is_switched() -> None:
+    """All of it is on, and its connection shared, until the config says otherwise."""
+    off = "isolation: session, resources: false, prompts: false, sampling: false, elicitation: false"
+    found = config_of(f"upstreams: {{a: {{command: x}}, b: {{command: x, {off}}}}}\npolicies: [p.yaml]\n").upstreams
+    assert found["a"] == UpstreamConfig("a", command="x")
+    assert (found["a"].isolation, found["a"].resources, found["a"].elicitation) == ("shared", True, True)
+    assert found["b"] == UpstreamConfig(
+        "b", command="x", isolation="session", resources=False, prompts=False, sampling=False, elicitation=False
+    )
+
+
 def test_the_config_of_the_design_is_read(tmp_path: Path) -> None:
     """Everything a config can say, as people write and paste it."""
     config = config_of(
@@ -236,6 +346,7 @@ http: {enabled: true}
 agents: {builder: {token: "${env:BUILDER_TOKEN}", owner: dana}}
 reviewers: {dana: {roles: [finance, admin]}, li@example.com: {}}
 env_file: .env
+ask_in_client: [url]
 wait_seconds: 30
 """
     )
@@ -266,13 +377,39 @@ wait_seconds: 30
         "li@example.com": Reviewer("li@example.com"),
     }
     assert config.env_file == tmp_path.resolve() / ".env"
-    assert config.wait_seconds == 30
+    assert (config.wait_seconds, config.ask_in_client) == (30, ("url",))
+
+
+def test_an_issuer_is_kept_as_it_is_written() -> None:
+    """Its name is compared letter for letter, so the slash at its end stays; on this machine it may go without TLS."""
+    config = config_of(
+        LEAST + "http: {enabled: true, oauth: {issuer: 'https://id.example.com/', audience: 'api://hitl',"
+        " jwks_url: 'https://keys.example.com/k?v=1', scopes: [mcp, 'a:b'], agent_claim: azp}}\n"
+        "agents: {builder: {subject: 'auth0|123', owner: dana}}\n"
+    )
+    assert config.oauth == OAuthConfig(
+        "https://id.example.com/", "api://hitl", "https://keys.example.com/k?v=1", ("mcp", "a:b"), "azp"
+    )
+    assert config.people.agents == {"builder": Agent("builder", None, "dana", "auth0|123")}
+    least = config_of(LEAST + "http: {enabled: true, oauth: {issuer: 'http://127.0.0.1:9000', audience: a}}\n")
+    assert least.oauth == OAuthConfig("http://127.0.0.1:9000", "a", None, (), "sub")
+    assert config_of(LEAST).oauth is None
+
+
+def test_clients_whose_own_tools_are_decided_here_are_named() -> None:
+    """A ready policy can be used for one as for an upstream; none is named unless it is written."""
+    written = "upstreams: {files: {command: npx}}\nclients: [claude-code, codex]\n"
+    config = config_of(written + "policies: [{use: cautious, upstream: [files, claude-code]}]\n")
+    assert config.clients == ("claude-code", "codex")
+    assert [source.upstream for source in policy_sources(config)] == ["files", "claude-code"]
+    assert config_of(LEAST).clients == ()
 
 
 def test_what_is_not_written_has_its_default() -> None:
     """The shortest config: one reviewer, no door for other machines, the store in the state directory."""
     config = config_of(LEAST)
     assert (config.store, config.http_enabled, config.env_file, config.wait_seconds) == ("sqlite", False, None, 45)
+    assert config.ask_in_client == ("form", "url")
     assert config.review == ReviewConfig("127.0.0.1", None, None)
     assert [reviewer.name for reviewer in config.people.everyone()] == ["local"]
     assert config.upstreams["files"].timeout_seconds == 60

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -20,17 +19,25 @@ from hitl_mcp.calls import LIFECYCLE, Status
 from hitl_mcp.documents import Document, Problem, Strict, check, one_of, read_document, refuse, refuse_all
 from hitl_mcp.errors import ConfigError
 from hitl_mcp.limits import UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
+from hitl_mcp.oauth_config import (
+    LOOPBACK,
+    SCOPE,
+    UpstreamOAuth,
+    WrittenUpstreamOAuth,
+    encrypted_address,
+    known_scope,
+    split_url,
+)
 from hitl_mcp.people import Agent, People, Reviewer
 from hitl_mcp.secrets import unknown_reference
 from hitl_mcp.shipped import ready_policies
 
-__all__ = ["Config", "PolicySource", "ReviewConfig", "UpstreamConfig", "load_config", "policy_sources"]
+__all__ = ["Config", "OAuthConfig", "PolicySource", "ReviewConfig", "UpstreamConfig", "load_config", "policy_sources"]
 
 _UPSTREAM_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}\Z")
 _AGENT_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}\Z")
 _REVIEWER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z")
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 LONGEST_WAIT_SECONDS = 55
 """Clients give up after 60 s; what is left is for the answer to travel."""
@@ -39,11 +46,23 @@ LONGEST_TIMEOUT_SECONDS = 24 * 3600
 """A tool call that runs longer is no call; a typo of milliseconds for seconds ends here."""
 
 
+ClientMode = Literal["form", "url"]
+"""How a person can be asked in the agent's own client: by a form there, or by opening the review page."""
+
+CLIENT_MODES: tuple[ClientMode, ...] = ("form", "url")
+"""All of them, which are used unless the config says otherwise."""
+
+Isolation = Literal["shared", "session"]
+"""Whether all agents share an upstream's connection, or each conversation has its own."""
+
+
 @dataclass(frozen=True)
 class UpstreamConfig:
     """How one upstream is reached: by a command to start or a URL to connect to, never both.
 
-    References (`${env:NAME}`) in `command`, `args`, `env`, `url` and `headers` stand as they were written.
+    References (`${env:NAME}`) in `command`, `args`, `env`, `url` and `headers` stand as they were written. With
+    `isolation` by `session` each conversation of an agent has a connection (and a process) of its own. The switches say
+    what beside tools passes: what it offers (resources, prompts), and what it may ask clients for.
     """
 
     name: str
@@ -52,8 +71,14 @@ class UpstreamConfig:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    oauth: UpstreamOAuth | None = None
     timeout_seconds: float = UPSTREAM_TIMEOUT_SECONDS
     labels: Mapping[str, str] = field(default_factory=dict)
+    isolation: Isolation = "shared"
+    resources: bool = True
+    prompts: bool = True
+    sampling: bool = True
+    elicitation: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,17 @@ class ReviewConfig:
     host: str = "127.0.0.1"
     port: int | None = None
     public_url: str | None = None
+
+
+@dataclass(frozen=True)
+class OAuthConfig:
+    """Whose access tokens `/mcp` takes, and what must stand in them. No `jwks_url`: the issuer's metadata names it."""
+
+    issuer: str
+    audience: str
+    jwks_url: str | None = None
+    scopes: tuple[str, ...] = ()
+    agent_claim: str = "sub"
 
 
 @dataclass(frozen=True)
@@ -93,11 +129,15 @@ class Config:
     store: str = "sqlite"
     review: ReviewConfig = field(default_factory=ReviewConfig)
     http_enabled: bool = False
+    oauth: OAuthConfig | None = None
     people: People = field(default_factory=People)
+    clients: tuple[str, ...] = ()
+    """The clients whose own tools are decided here, though they run them themselves."""
     env_file: Path | None = None
     retention: Mapping[Status, int] = field(default_factory=dict)
     """How many seconds after a call came to a final status it keeps what it carried; for ever where none is named."""
     wait_seconds: float = WAIT_SECONDS
+    ask_in_client: tuple[ClientMode, ...] = CLIENT_MODES
 
 
 def load_config(path: Path) -> Config:
@@ -110,7 +150,9 @@ def load_config(path: Path) -> Config:
     written = check(document, _Written)
     _check_names(document)
     if written:
+        _check_clients(document, written)
         _check_tokens(document, written.agents)
+        _check_oauth(document, written)
         policies = _policies(document, written)
     if document.findings or written is None:
         raise ConfigError(sorted(document.findings, key=lambda finding: (finding.line, finding.column)))
@@ -122,13 +164,16 @@ def load_config(path: Path) -> Config:
         store=written.store if written.store == "sqlite" else str(real.parent / Path(written.store).expanduser()),
         review=ReviewConfig(written.review.host, written.review.port, written.review.public_url),
         http_enabled=written.http.enabled,
+        oauth=_oauth(written.http.oauth),
         people=People(
-            agents={name: Agent(name, one.token, one.owner) for name, one in written.agents.items()},
+            agents={name: Agent(name, one.token, one.owner, one.subject) for name, one in written.agents.items()},
             reviewers={name: Reviewer(name, frozenset(one.roles)) for name, one in written.reviewers.items()},
         ),
+        clients=tuple(written.clients),
         env_file=real.parent / Path(written.env_file).expanduser() if written.env_file else None,
         retention=MappingProxyType({Status(name): seconds for name, seconds in written.retention.items()}),
         wait_seconds=written.wait_seconds,
+        ask_in_client=tuple(written.ask_in_client),
     )
 
 
@@ -177,7 +222,7 @@ def _not_empty(text: str) -> str:
 
 
 def _loopback(host: str) -> str:
-    if host not in _LOOPBACK:
+    if host not in LOOPBACK:
         raise refuse(
             f"`host` is not a loopback address: `{host}`",
             "keep `127.0.0.1`, put a TLS proxy in front, and name its address as `public_url`",
@@ -194,28 +239,34 @@ def _port(port: int | None) -> int | None:
 def _public_url(url: str | None) -> str | None:
     if url is None:
         return None
-    parts = _split(url)
+    parts = split_url(url)
     if parts is None or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
         raise refuse("`public_url` is not an address", "write scheme and host only: `https://hitl.example.com`")
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise refuse("`public_url` is not encrypted", "write `https://…`, and let a proxy in front do the TLS")
     return url.rstrip("/")
 
 
-def _split(url: str) -> SplitResult | None:
-    """A URL's parts, or None where it is no HTTP URL."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        return None
-    return parts if usable else None
-
-
 def _upstream_url(url: str) -> str:
-    if "${" not in url and _split(url) is None:
+    if "${" not in url and split_url(url) is None:
         raise refuse("`url` is not an HTTP address", "write `https://host/path`")
     return url
+
+
+def _no_reference(text: str) -> str:
+    if "${" in text:
+        raise refuse("no reference is looked up here", "write the text itself: it is no secret")
+    return text
+
+
+def _subject(text: str | None) -> str | None:
+    return text if text is None else _no_reference(_not_empty(text))
+
+
+def _claim(name: str) -> str:
+    if not SCOPE.match(name):
+        raise refuse(f"not a claim: `{name}`", "write the name of one claim: `sub`, `azp`, `client_id`")
+    return name
 
 
 def _role(name: str) -> str:
@@ -286,8 +337,14 @@ class _Upstream(Strict):
     env: dict[str, Value] = Field(default_factory=dict)
     url: Annotated[Text, AfterValidator(_upstream_url)] = ""
     headers: dict[str, Value] = Field(default_factory=dict)
+    oauth: WrittenUpstreamOAuth | None = None
     timeout: Seconds = UPSTREAM_TIMEOUT_SECONDS
     labels: dict[str, str] = Field(default_factory=dict)
+    isolation: Isolation = "shared"
+    resources: bool = True
+    prompts: bool = True
+    sampling: bool = True
+    elicitation: bool = True
     # What clients write beside `command` or `url`; it says nothing new, but pasting it must not be an error.
     type: Literal["stdio", "http", "streamable-http"] | None = None
 
@@ -299,7 +356,7 @@ class _Upstream(Strict):
                 f"an upstream has `command` or `url`, and this has {both}",
                 "write `command` for a program to start, `url` for a server to connect to",
             )
-        way, other = ("command", ("headers",)) if self.command else ("url", ("args", "env"))
+        way, other = ("command", ("headers", "oauth")) if self.command else ("url", ("args", "env"))
         problems = [
             Problem(f"`{key}` does not go with `{way}`", "leave it out")
             for key in other
@@ -307,6 +364,10 @@ class _Upstream(Strict):
         ]
         if self.type and (self.type == "stdio") != (way == "command"):
             problems.append(Problem(f"type `{self.type}` does not go with `{way}`", "leave `type` out"))
+        if self.oauth is not None and any(name.lower() == "authorization" for name in self.headers):
+            problems.append(Problem("`oauth` and a header `Authorization`", "leave one of them out"))
+        if self.oauth is not None and "${" in self.url:
+            problems.append(Problem("a reference in `url` beside `oauth`", "write it out: sign-in links repeat it"))
         if problems:
             raise refuse_all(problems)
         return self
@@ -314,20 +375,31 @@ class _Upstream(Strict):
 
 class _Review(Strict):
     noun: ClassVar[str] = "`review`"
-    host: Annotated[str, AfterValidator(_loopback)] = _LOOPBACK[0]
+    host: Annotated[str, AfterValidator(_loopback)] = LOOPBACK[0]
     port: Annotated[int | None, AfterValidator(_port)] = None
     public_url: Annotated[str | None, AfterValidator(_public_url)] = None
+
+
+class _OAuth(Strict):
+    noun: ClassVar[str] = "`oauth`"
+    issuer: Annotated[str, AfterValidator(encrypted_address("issuer"))]
+    audience: Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_reference)]
+    jwks_url: Annotated[str | None, AfterValidator(encrypted_address("jwks_url"))] = None
+    scopes: list[Annotated[str, AfterValidator(known_scope)]] = Field(default_factory=list)
+    agent_claim: Annotated[str, AfterValidator(_claim)] = "sub"
 
 
 class _Http(Strict):
     noun: ClassVar[str] = "`http`"
     enabled: bool = False
+    oauth: _OAuth | None = None
 
 
 class _Agent(Strict):
     noun: ClassVar[str] = "an agent"
     token: Text | None = None
     owner: str | None = None
+    subject: Annotated[str | None, AfterValidator(_subject)] = None
 
 
 class _Reviewer(Strict):
@@ -360,11 +432,13 @@ class _Written(Strict):
     review: _Review = _Review()
     http: _Http = _Http()
     agents: dict[str, _Agent] = Field(default_factory=dict)
+    clients: list[str] = Field(default_factory=list)
     reviewers: dict[str, _Reviewer] = Field(default_factory=dict)
     retention: Annotated[dict[str, Annotated[int, BeforeValidator(_age)]], AfterValidator(_final)] = Field(
         default_factory=dict
     )
     env_file: Annotated[str, AfterValidator(_not_empty)] = ""
+    ask_in_client: list[ClientMode] = Field(default_factory=lambda: [*CLIENT_MODES])
     wait_seconds: Annotated[float, _between(1, LONGEST_WAIT_SECONDS, "wait_seconds")] = WAIT_SECONDS
 
 
@@ -394,7 +468,7 @@ def _known_use(document: Document, place: tuple[str, int], use: _Use, written: _
     if not use.upstream:
         document.find(place, f"`{use.use}` is used for no upstream", _ITS_UPSTREAM)
     for index, name in enumerate(use.upstream):
-        if name not in written.upstreams:
+        if name not in (*written.upstreams, *written.clients):
             message = f"no upstream is called `{name}`"
             document.find((*place, "upstream", index), message, one_of(name, written.upstreams, "they"))
         elif name in use.upstream[:index]:
@@ -414,9 +488,21 @@ def _upstream(name: str, written: _Upstream) -> UpstreamConfig:
         env=MappingProxyType(written.env),
         url=written.url or None,
         headers=MappingProxyType(written.headers),
+        oauth=written.oauth.meant() if written.oauth else None,
         timeout_seconds=written.timeout,
         labels=MappingProxyType(written.labels),
+        isolation=written.isolation,
+        resources=written.resources,
+        prompts=written.prompts,
+        sampling=written.sampling,
+        elicitation=written.elicitation,
     )
+
+
+def _oauth(written: _OAuth | None) -> OAuthConfig | None:
+    if written is None:
+        return None
+    return OAuthConfig(written.issuer, written.audience, written.jwks_url, tuple(written.scopes), written.agent_claim)
 
 
 _NAMES = {
@@ -438,9 +524,42 @@ def _check_names(document: Document) -> None:
                 document.find_key((key, name), f"`{name}` and `{twin}` cannot be told apart", "give each its own name")
 
 
+def _check_clients(document: Document, written: _Written) -> None:
+    """A client's name stands before its tools as an upstream's does, so it has the same shape and is another one."""
+    shape, _ = _NAMES["upstreams"]
+    for index, name in enumerate(written.clients):
+        place = ("clients", index)
+        if not shape.match(name):
+            advice = "a client's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
+            document.find(place, f"not a name for clients: `{name}`", advice)
+        elif name in written.upstreams:
+            document.find(place, f"`{name}` is an upstream", "give the client another name: rules could not tell them")
+        elif name in written.clients[:index]:
+            document.find(place, f"`{name}` is named twice", "name each client once")
+
+
 def _check_tokens(document: Document, agents: Mapping[str, _Agent]) -> None:
     """A token says which agent is calling, so two agents cannot share one."""
     seen: dict[str, str] = {}
     for name, agent in agents.items():
         if agent.token and (other := seen.setdefault(agent.token, name)) != name:
             document.find(("agents", name, "token"), f"`{name}` has the token of `{other}`", "give each agent its own")
+
+
+def _check_oauth(document: Document, written: _Written) -> None:
+    """A subject says which agent is calling, as a token does; it means nothing without an issuer."""
+    if written.http.oauth is not None and not written.http.enabled:
+        document.find_key(
+            ("http", "oauth"), "`oauth` does nothing here: `/mcp` is off", "write `enabled: true` beside it"
+        )
+    seen: dict[str, str] = {}
+    for name, agent in written.agents.items():
+        place = ("agents", name, "subject")
+        if agent.subject is None:
+            continue
+        if written.http.oauth is None:
+            document.find(
+                place, f"`{name}` has a subject, and no issuer is named", "name it: `http: {oauth: {issuer: …}}`"
+            )
+        if (other := seen.setdefault(agent.subject, name)) != name:
+            document.find(place, f"`{name}` has the subject of `{other}`", "give each agent its own")

@@ -63,7 +63,7 @@ def a_call(
     **meta: Any,
 ) -> Send:
     """A call with an id of its own."""
-    return Send(f"c_{next(_ids)}", tool, arguments_json, meta, on_progress, on_late)
+    return Send(f"c_{next(_ids)}", tool, arguments_json, meta, on_progress=on_progress, on_late=on_late)
 
 
 async def until(upstream: Upstream, condition: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
 from hitl_mcp.limits import LATE_ANSWERS
 from hitl_mcp.upstreams import Send, Upstream
-from hitl_mcp.upstreams.wire import Exchange
+from hitl_mcp.upstreams.wire import Back, Exchange
 from tests.upstreams.servers.raw_app import RawApp
 from tests.upstreams.stage import a_call, lines, one, raw, serving, until
 
@@ -129,7 +129,7 @@ async def test_listening_ends_with_the_connection() -> None:
 async def test_an_answer_that_comes_as_the_wait_ends_is_not_lost() -> None:
     """It was there in the moment in which the wait was cancelled: it counts as a late one, and once."""
     taken: list[dict[str, Any]] = []
-    exchange = Exchange("c_1", "tools/call", on_late=taken.append)
+    exchange = Exchange("c_1", "tools/call", back=Back(on_late=taken.append))
     exchange.settle({"result": 1})
     exchange.wait_ended()
     exchange.settle({"result": 2})
@@ -139,7 +139,7 @@ async def test_an_answer_that_comes_as_the_wait_ends_is_not_lost() -> None:
 async def test_an_exchange_that_failed_as_the_wait_ended_has_no_late_answer() -> None:
     """What came was of no use: nothing after it counts."""
     taken: list[dict[str, Any]] = []
-    exchange = Exchange("c_1", "tools/call", on_late=taken.append)
+    exchange = Exchange("c_1", "tools/call", back=Back(on_late=taken.append))
     exchange.fail(OutcomeUnknown("garbage"))
     exchange.wait_ended()
     exchange.settle({"result": 2})

@@ -138,3 +138,99 @@ def test_a_member_beside_the_params_keeps_a_call_from_leaving() -> None:
     with ledger.registered(SEND), pytest.raises(NotSent, match="not what is on record"):
         ledger.release(canonical_bytes(message))
     assert not ledger.has_sent("c_1")
+
+
+# What a call brings when its upstream asked for something first.
+
+ROUND: dict[str, Any] = {"inputResponses": {"q": {"action": "accept", "content": {"n": 1}}}, "requestState": "s1"}
+
+
+def sent(ledger: Ledger) -> None:
+    """Let the call itself leave."""
+    with ledger.registered(SEND):
+        ledger.release(request("c_1", "tools/call", PARAMS))
+
+
+@pytest.mark.promise("R3")
+def test_a_call_that_left_brings_what_was_asked_for_once() -> None:
+    """The same call under an id of its own, with exactly the answers and the state; each round once."""
+    ledger = Ledger()
+    sent(ledger)
+    for rounds, more in ((1, ROUND), (2, {"requestState": "s2"}), (3, {"inputResponses": {}}), (4, {})):
+        with ledger.continued(SEND, rounds, more) as request_id:
+            frame = request(request_id, "tools/call", {**PARAMS, **more})
+            ledger.release(frame + b"\n")
+            with pytest.raises(NotSent, match="second time"):
+                ledger.release(frame)
+        with pytest.raises(NotSent, match="sent before"), ledger.continued(SEND, rounds, more):
+            pass
+        with pytest.raises(NotSent, match="without a record"):
+            ledger.release(frame)
+
+
+@pytest.mark.promise("R3")
+def test_a_call_that_never_left_cannot_go_on() -> None:
+    """Neither before it was sent, nor after a connection wrote not one byte of it."""
+    ledger = Ledger()
+    with pytest.raises(NotSent, match="it never left"), ledger.continued(SEND, 1, ROUND):
+        pass
+    sent(ledger)
+    ledger.held_back("c_1")
+    with pytest.raises(NotSent, match="it never left"), ledger.continued(SEND, 1, ROUND):
+        pass
+
+
+@pytest.mark.promise("R3")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "refund"},
+        {"arguments": {"to": "eve", "amount": 5}},
+        {"arguments": {"to": "ann", "amount": 5, "more": 1}},
+        {"_meta": {"traceparent": "00-2"}},
+        {"requestState": "s2"},
+        {"requestState": None},
+        {"inputResponses": {"q": {"action": "accept", "content": {"n": 2}}}},
+        {"inputResponses": {"q": {"action": "accept", "content": {"n": 1.0}}}},
+        {"inputResponses": {**ROUND["inputResponses"], "other": {"action": "accept"}}},
+        {"inputResponses": {}},
+        {"task": {"ttl": 1}},
+    ],
+    ids=str,
+)
+def test_a_round_that_differs_from_what_was_answered_does_not_leave(change: dict[str, Any]) -> None:
+    """The call itself must be the one on record, and the answers those that its client gave."""
+    ledger = Ledger()
+    sent(ledger)
+    with ledger.continued(SEND, 1, ROUND) as request_id:
+        with pytest.raises(NotSent, match="not what is on record"):
+            ledger.release(request(request_id, "tools/call", {**PARAMS, **ROUND, **change}))
+        without = {key: value for key, value in {**PARAMS, **ROUND}.items() if key not in change}
+        with pytest.raises(NotSent, match="not what is on record"):
+            ledger.release(request(request_id, "tools/call", without if "task" not in change else PARAMS))
+        ledger.release(request(request_id, "tools/call", {**PARAMS, **ROUND}))
+
+
+@pytest.mark.promise("R3")
+def test_answers_travel_only_in_a_round_of_their_own() -> None:
+    """Not with the call itself, and a round does not let the call leave once more under its first id."""
+    ledger = Ledger()
+    with ledger.registered(SEND), pytest.raises(NotSent, match="not what is on record"):
+        ledger.release(request("c_1", "tools/call", {**PARAMS, **ROUND}))
+    sent(ledger)
+    with ledger.continued(SEND, 1, ROUND):
+        with pytest.raises(NotSent, match="without a record"):
+            ledger.release(request("c_1", "tools/call", {**PARAMS, **ROUND}))
+        with pytest.raises(NotSent, match="without a record"):
+            ledger.release(request("c_1.2", "tools/call", {**PARAMS, **ROUND}))
+
+
+@pytest.mark.promise("R3")
+def test_what_is_read_leaves_once() -> None:
+    """A resource or a prompt that a rule names is sent under its record, and counts as sent from then on."""
+    ledger = Ledger()
+    read = Send("c_9", "resource:mem:///1", '{"uri":"mem:///1"}', method="resources/read")
+    with ledger.reading(read):
+        assert ledger.has_sent("c_9")
+    with pytest.raises(NotSent, match="sent before"), ledger.reading(read):
+        pass

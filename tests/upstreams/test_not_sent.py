@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -25,6 +26,7 @@ from hitl_mcp.canonical import canonical_text
 from hitl_mcp.errors import NotSent
 from hitl_mcp.upstreams.ledger import Ledger, Send
 from hitl_mcp.upstreams.streamable_http import Endpoint, HttpWire, http_client, open_http
+from hitl_mcp.upstreams.wire import Back
 from tests.upstreams.stage import a_call, free_socket, lines, one, raw
 
 
@@ -34,6 +36,8 @@ class Nobody:
     def tools_changed(self) -> None: ...
 
     def asked(self, method: str, during: str | None) -> None: ...
+
+    def announced(self, method: str, params: dict[str, Any]) -> None: ...
 
     def lost(self, reason: str) -> None: ...
 
@@ -50,7 +54,7 @@ async def a_wire(url: str, ledger: Ledger) -> AsyncIterator[HttpWire]:
 async def _call(wire: HttpWire, ledger: Ledger, send: Send) -> None:
     params = {"name": send.tool, "arguments": json.loads(send.arguments_json)}
     with ledger.registered(send):
-        await wire.ask("tools/call", params, {"request_id": send.call_id}, lambda message: None)
+        await wire.ask("tools/call", params, {"request_id": send.call_id}, Back(lambda message: None))
 
 
 @contextmanager

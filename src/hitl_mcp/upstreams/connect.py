@@ -5,62 +5,77 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 import httpx2
 import mcp_types
 from mcp import ClientSession
-from mcp.client.subscriptions import SubscriptionLost, listen
 from mcp.shared.dispatcher import CallOptions, ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
     MCP_NAME_HEADER,
     MCP_PROTOCOL_VERSION_HEADER,
+    NAME_BEARING_METHODS,
     encode_header_value,
     find_invalid_x_mcp_header,
     mcp_param_headers,
     x_mcp_header_map,
 )
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from hitl_mcp import __version__
+from hitl_mcp.canonical import compact_text
 from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError, UpstreamRefused
-from hitl_mcp.limits import RESTART_BACKOFF_SECONDS, TOOL_PAGES, TOOLS_PER_UPSTREAM
+from hitl_mcp.limits import (
+    INPUT_ROUNDS,
+    MESSAGE_BYTES,
+    STATE_ONLY_PAUSE_SECONDS,
+    TOOL_PAGES,
+    TOOLS_PER_UPSTREAM,
+    UPSTREAM_QUESTIONS,
+)
 from hitl_mcp.secrets import Secrets
+from hitl_mcp.upstreams.asker import Asker, Question, declared_for, is_wanted, why_not_asked
 from hitl_mcp.upstreams.launch import launch_for
-from hitl_mcp.upstreams.ledger import Ledger, Send, without_hop_keys
-from hitl_mcp.upstreams.results import NEEDS_INPUT, checked_result
+from hitl_mcp.upstreams.ledger import HOP_KEYS, Ledger, Send, without_hop_keys
+from hitl_mcp.upstreams.oauth import Access
+from hitl_mcp.upstreams.results import NEEDS_INPUT, checked_result, why_unwritable, without_hop
 from hitl_mcp.upstreams.stdio import open_stdio
 from hitl_mcp.upstreams.streamable_http import Endpoint, open_http
-from hitl_mcp.upstreams.wire import LateMessage, Wire
+from hitl_mcp.upstreams.subscriptions import Subscriptions
+from hitl_mcp.upstreams.wire import Back, LateMessage, Wire
 
-__all__ = ["Connection", "Listing", "Way", "connect"]
+__all__ = ["Connection", "ConnectionEvents", "Listing", "Way", "connect", "endpoint_of"]
 
 logger = logging.getLogger(__name__)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 
+_ANSWERS = frozenset({"inputResponses", "requestState"})
+
 _WE = mcp_types.Implementation(name="hitl-mcp", version=__version__)
 
 
 @dataclass(frozen=True)
 class Way:
-    """All it takes to reach an upstream. `client` is there for upstreams with a `url`."""
+    """All it takes to reach an upstream. `client` is there for those with a `url`, `access` for those with `oauth`."""
 
     config: UpstreamConfig
     secrets: Secrets
     ledger: Ledger
     directory: Path
     client: httpx2.AsyncClient | None
+    access: Access | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +87,16 @@ class Listing:
 
 
 @asynccontextmanager
-async def connect(way: Way, on_lost: Callable[[Connection], None]) -> AsyncIterator[Connection]:
-    """Open a connection; it is usable once `Connection.negotiate` returned. `on_lost` is called when it is lost.
+async def connect(way: Way, events: ConnectionEvents, declared: Mapping[str, Any]) -> AsyncIterator[Connection]:
+    """Open a connection; it is usable once `Connection.negotiate` returned.
+
+    `declared` are the capabilities that an upstream with a handshake is told of, as those of the client.
 
     Raises:
         UpstreamError: The upstream cannot be reached.
         HitlError: A secret that the config refers to cannot be resolved.
     """
-    connection = Connection(way.config.name, way.ledger, on_lost)
+    connection = Connection(way.config, way.ledger, events, declared)
     async with _open_wire(way, connection) as wire, ClientSession(dispatcher=wire, client_info=_WE) as mcp_session:
         connection.opened(wire, mcp_session)
         yield connection
@@ -93,13 +110,12 @@ async def _open_wire(way: Way, connection: Connection) -> AsyncIterator[Wire]:
         async with open_stdio(launch, config.name, way.ledger, connection) as wire:
             yield wire
     else:
-        async with open_http(
-            _endpoint(config, way.secrets), way.client, config.name, way.ledger, connection
-        ) as http_wire:
+        endpoint = replace(endpoint_of(config, way.secrets), credentials=way.access)
+        async with open_http(endpoint, way.client, config.name, way.ledger, connection) as http_wire:
             yield http_wire
 
 
-def _endpoint(config: UpstreamConfig, secrets: Secrets) -> Endpoint:
+def endpoint_of(config: UpstreamConfig, secrets: Secrets) -> Endpoint:
     """Where to send, checked here: what the HTTP library says of a bad value would repeat the secret in it."""
     headers = {name: secrets.resolve(text) for name, text in config.headers.items()}
     for name, value in headers.items():
@@ -118,18 +134,39 @@ def _endpoint(config: UpstreamConfig, secrets: Secrets) -> Endpoint:
     return Endpoint(url, headers)
 
 
+class ConnectionEvents(Protocol):
+    """Who is told what happens on a connection."""
+
+    def lost(self, connection: Connection) -> None:
+        """It is gone. Said once."""
+
+    def tools_changed(self, connection: Connection) -> None:
+        """The tools may be others now, as it was said on this connection."""
+
+    def announced(self, method: str, params: dict[str, Any]) -> None:
+        """Resources or prompts may be others now, as the upstream's notification says."""
+
+    def unattributed(self) -> None:
+        """The upstream asked something that could not be put to anybody: several calls ran that it could be for."""
+
+
 class Connection:
     """A negotiated connection. Hears from the wire what the upstream does by itself (`WireEvents`)."""
 
-    def __init__(self, name: str, ledger: Ledger, on_lost: Callable[[Connection], None]) -> None:
-        self._name = name
+    def __init__(
+        self, config: UpstreamConfig, ledger: Ledger, events: ConnectionEvents, declared: Mapping[str, Any]
+    ) -> None:
+        self.config = config
+        self.name = config.name
         self._ledger = ledger
-        self._on_lost = on_lost
+        self._events = events
+        self._declared = declared
         self._wire: Wire | None = None
         self._session: ClientSession | None = None
         self._headers_of: dict[str, dict[tuple[str, ...], str]] = {}
         self._questions: dict[str, str] = {}
         self._running: set[str] = set()
+        self.subscriptions = Subscriptions(self)
         self._news = anyio.Event()
         self.lost_because: str | None = None
         self.dies_of_discover = False
@@ -142,15 +179,21 @@ class Connection:
 
     def tools_changed(self) -> None:
         self._news.set()
+        self._events.tools_changed(self)
 
     def lost(self, reason: str) -> None:
         self.lost_because = reason
-        self._on_lost(self)
+        self._events.lost(self)
         self._news.set()
 
     def asked(self, method: str, during: str | None) -> None:
         for call_id in self._running if during is None else self._running & {during}:
             self._questions[call_id] = method
+        if during is None and len(self._running) > 1:
+            self._events.unattributed()
+
+    def announced(self, method: str, params: dict[str, Any]) -> None:
+        self._events.announced(method, params)
 
     async def news(self) -> None:
         """Return when the tools may have changed or the connection was lost."""
@@ -169,9 +212,9 @@ class Connection:
             MCPError: The connection was lost, or the upstream answers in no way that we can work with.
             ValidationError, RuntimeError: Its answer to the handshake cannot be used.
         """
-        mcp_session = self._live_session()
+        mcp_session = self.live_session()
         if not modern:
-            await mcp_session.initialize()
+            await self._initialize(mcp_session)
             return
         try:
             await mcp_session.discover()
@@ -183,11 +226,24 @@ class Connection:
 
     async def _shake_hands(self, mcp_session: ClientSession) -> None:
         try:
-            await mcp_session.initialize()
+            await self._initialize(mcp_session)
         except MCPError as error:
             if error.code != mcp_types.UNSUPPORTED_PROTOCOL_VERSION:
                 raise
             await mcp_session.discover()  # it says it is modern: it was only slow to answer the first question
+
+    async def _initialize(self, mcp_session: ClientSession) -> None:
+        """The handshake, in our own words: the session's own has no place for other clients' capabilities."""
+        who = {"name": _WE.name, "version": _WE.version}
+        params = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": self._declared, "clientInfo": who}
+        answer = await self.live_wire().send_raw_request("initialize", params, {"cancel_on_abandon": False})
+        agreed = mcp_types.InitializeResult.model_validate(answer, by_name=False)
+        if agreed.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+            raise RuntimeError(f"it speaks `{agreed.protocol_version}`, a revision of the protocol that we do not know")
+        mcp_session.adopt(agreed)
+        await self.live_wire().notify(
+            "notifications/initialized", None, {"headers": {MCP_PROTOCOL_VERSION_HEADER: agreed.protocol_version}}
+        )
 
     async def list_tools(self) -> Listing:
         """List all tools, as the upstream wrote them.
@@ -213,9 +269,9 @@ class Connection:
         return self._kept(found[:TOOLS_PER_UPSTREAM], warnings)
 
     async def _page(self, params: dict[str, Any]) -> dict[str, Any]:
-        capabilities = self._live_session().server_capabilities
+        capabilities = self.live_session().server_capabilities
         try:
-            return await self._request("tools/list", params)
+            return await self.ask("tools/list", params)
         except MCPError as error:
             # Asked even where no tools were announced: some servers forget to announce them.
             if error.code == mcp_types.METHOD_NOT_FOUND and (capabilities is None or capabilities.tools is None):
@@ -230,7 +286,7 @@ class Connection:
             if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
                 warnings.append("an entry without a name is left out")
                 continue
-            if self._is_modern:
+            if self.is_modern:
                 if (problem := find_invalid_x_mcp_header(tool.get("inputSchema"))) is not None:
                     warnings.append(f"tool `{tool['name']}` is left out: {problem}")
                     continue
@@ -238,29 +294,13 @@ class Connection:
             tools.append(tool)
         return Listing(tuple(tools), tuple(warnings))
 
-    async def subscribe(self) -> None:
-        """Stay subscribed to changes of the tools, for ever, where the upstream is modern and offers it."""
-        mcp_session = self._live_session()
-        offered = mcp_session.server_capabilities and mcp_session.server_capabilities.tools
-        if not self._is_modern or not offered or not offered.list_changed:
-            return
-        failures = 0
-        while self.lost_because is None:
-            try:
-                async with listen(mcp_session, tools_list_changed=True) as subscription:
-                    async for _ in subscription:
-                        failures = 0
-            except (MCPError, SubscriptionLost) as error:
-                logger.info("upstream `%s`: the subscription ended: %s", self._name, error)
-            await anyio.sleep(RESTART_BACKOFF_SECONDS[min(failures, len(RESTART_BACKOFF_SECONDS) - 1)])
-            failures += 1
-            self.tools_changed()  # what was announced in between was not heard
-
     # Calls.
 
     async def call(self, send: Send) -> dict[str, Any]:
         """Send one call and return its result. As `Upstream.send`."""
         arguments = _arguments(send)
+        if send.method != "tools/call":
+            return await self._read(send, arguments)
         meta = without_hop_keys(send.meta)
         options: CallOptions = {"request_id": send.call_id}
         if send.on_progress is not None:
@@ -270,17 +310,96 @@ class Connection:
         self._running.add(send.call_id)
         try:
             with self._ledger.registered(send):
-                result = await self._request("tools/call", params, options, self._late_message(send))
+                result = await self.ask("tools/call", params, options, self._back(send), send.asker)
+            result = await self._answered(send, params, result)
         except MCPError as error:
             raise self._refusal(error, self._questions.get(send.call_id)) from None
         finally:
             self._running.discard(send.call_id)
             question = self._questions.pop(send.call_id, None)
-        result = checked_result(result, self._name)
-        if question is not None and result.get("isError") is True:
+        result = checked_result(result, self.name)
+        if question is not None and send.asker is None and result.get("isError") is True:
             words = next((block["text"] for block in result["content"] if block["type"] == "text"), "no reason given")
             raise UpstreamRefused(mcp_types.INVALID_REQUEST, f"{self._wanted(question)}: {words}", {"result": result})
         return result
+
+    async def _read(self, send: Send, params: dict[str, Any]) -> dict[str, Any]:
+        """Read something that is no tool, and return it as the upstream wrote it. As `Upstream.send`."""
+        meta = without_hop_keys(send.meta)
+        if meta:
+            params = {**params, "_meta": meta}
+        try:
+            with self._ledger.reading(send):
+                result = await self.ask(send.method, params)
+        except MCPError as error:
+            raise self._refusal(error, None) from None
+        kind = result.get("resultType", "complete")
+        problem = why_unwritable(result) if kind == "complete" else f"its kind is `{kind!s:.40}`"
+        if problem is not None:
+            raise OutcomeUnknown(f"upstream `{self.name}` answered, but the answer cannot be used: {problem}")
+        return without_hop(result)
+
+    async def _answered(self, send: Send, params: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """Go on with a call for as long as its upstream asks for something first, and its client gives it."""
+        rounds = 0
+        while result.get("resultType") == "input_required" and send.asker is not None and rounds < INPUT_ROUNDS:
+            rounds += 1
+            answers = await self._inputs(result, send.asker)
+            with self._ledger.continued(send, rounds, answers) as request_id:
+                again = {key: value for key, value in params.items() if key not in _ANSWERS}
+                meta = {key: value for key, value in (params.get("_meta") or {}).items() if key not in HOP_KEYS}
+                options: CallOptions = {"request_id": request_id}
+                if send.on_progress is not None:
+                    meta["progressToken"] = request_id
+                    options["on_progress"] = cast(ProgressFnT, send.on_progress)
+                again = {**again, **answers, **({"_meta": meta} if meta else {})}
+                try:
+                    result = await self.ask("tools/call", again, options, self._back(send), send.asker)
+                except NotSent as error:
+                    # Its first request did leave, and nobody knows what the upstream did before it asked.
+                    raise OutcomeUnknown(f"it was sent, and could not go on: {error.message}") from None
+        return result
+
+    async def _inputs(self, result: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        """What the same request brings when it is sent again: the answers to what was asked, and the state with it."""
+        asked = result.get("inputRequests")
+        questions = {
+            key: Question(str(one.get("method")), params if isinstance(params := one.get("params"), dict) else {})
+            for key, one in (asked if isinstance(asked, dict) else {}).items()
+            if isinstance(one, dict)
+        }
+        if len(questions) > UPSTREAM_QUESTIONS:
+            raise MCPError(mcp_types.INVALID_REQUEST, f"it asks {len(questions)} things at once")
+        for question in questions.values():
+            if (problem := why_not_asked(question, asker, self.config)) is not None:
+                raise problem
+        if why_unwritable(result) is not None or len(compact_text(result)) > MESSAGE_BYTES:
+            raise MCPError(mcp_types.INVALID_REQUEST, "what it asks cannot be passed on")
+        more = {"inputResponses": await asker.ask(questions)} if questions else {}
+        if not questions:
+            await anyio.sleep(STATE_ONLY_PAUSE_SECONDS)  # it only wants to be asked again
+        state = result.get("requestState")
+        return {**more, **({"requestState": state} if isinstance(state, str) else {})}
+
+    def _back(self, send: Send) -> Back:
+        """The ways back to whoever a call is sent for."""
+        asker = send.asker
+        if asker is None:
+            return Back(on_late=self._late_message(send))
+        return Back(self._late_message(send), partial(self._put, asker), partial(self._passed_on, asker))
+
+    async def _put(self, asker: Asker, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        question = Question(method, params)
+        if (problem := why_not_asked(question, asker, self.config)) is not None:
+            raise problem
+        if method == "roots/list" and not self.is_modern and "roots" not in self._declared:
+            raise MCPError(mcp_types.INVALID_REQUEST, "no client's roots are for an upstream that all clients share")
+        answer = (await asker.ask({"question": question}))["question"]
+        return cast(dict[str, Any], answer)
+
+    async def _passed_on(self, asker: Asker, method: str, params: dict[str, Any]) -> None:
+        if method != "notifications/message" or is_wanted(params.get("level"), asker.log_level):
+            await asker.tell(method, params)
 
     async def cancel(self, call_id: str) -> None:
         """Ask the upstream to stop a call that runs."""
@@ -295,7 +414,7 @@ class Connection:
 
         def take(message: dict[str, Any]) -> None:
             try:
-                on_late(checked_result(self._live_wire().result_of(message), self._name))
+                on_late(checked_result(self.live_wire().result_of(message), self.name))
             except MCPError as error:
                 on_late(self._refusal(error, None))
             except UpstreamRefused as error:
@@ -314,55 +433,85 @@ class Connection:
         return UpstreamRefused(error.code, text, error.data)
 
     def _wanted(self, question: str) -> str:
-        return f"{NEEDS_INPUT}: upstream `{self._name}` asked for `{question}` while this ran, and nobody may answer it"
+        return f"{NEEDS_INPUT}: upstream `{self.name}` asked for `{question}` while this ran, and nobody may answer it"
 
     # Requests.
 
-    async def _request(
+    async def request(self, method: str, params: dict[str, Any], asker: Asker) -> dict[str, Any]:
+        """Send anything that is no tool call for a client, and return the result as the upstream wrote it.
+
+        Raises:
+            MCPError: The upstream refused.
+            UpstreamError: It cannot be reached, or gave no usable answer.
+        """
+        back = Back(None, partial(self._put, asker), partial(self._passed_on, asker))
+        result = await self.ask(method, params, None, back, asker)
+        rounds = 0
+        while result.get("resultType") == "input_required" and not asker.is_modern and rounds < INPUT_ROUNDS:
+            rounds += 1
+            again = {key: value for key, value in params.items() if key not in _ANSWERS}
+            result = await self.ask(method, {**again, **await self._inputs(result, asker)}, None, back, asker)
+        if (problem := why_unwritable(result)) is not None:
+            raise UpstreamError(f"upstream `{self.name}` answered, but the answer cannot be used: {problem}")
+        return without_hop(result)
+
+    async def ask(
         self,
         method: str,
         params: dict[str, Any],
         options: CallOptions | None = None,
-        on_late: LateMessage | None = None,
+        back: Back | None = None,
+        asker: Asker | None = None,
     ) -> dict[str, Any]:
         """Send a request with what its era wants on it, and return the raw result, which the session would sieve."""
-        wire = self._live_wire()
+        wire = self.live_wire()
         if self.lost_because is not None:
-            raise NotSent(f"upstream `{self._name}` cannot be reached: {self.lost_because}")
+            raise NotSent(f"upstream `{self.name}` cannot be reached: {self.lost_because}")
         options = options or {}
-        options["headers"] = self._stamp(method, params)
-        return await wire.ask(method, params, options, on_late)
+        options["headers"] = self._stamp(method, params, asker)
+        return await wire.ask(method, params, options, *([back] if back is not None else []))
 
-    def _stamp(self, method: str, params: dict[str, Any]) -> dict[str, str]:
-        version = self._live_session().protocol_version or ""
+    def _stamp(self, method: str, params: dict[str, Any], asker: Asker | None) -> dict[str, str]:
+        version = self.live_session().protocol_version or ""
         headers = {MCP_PROTOCOL_VERSION_HEADER: version}
-        if not self._is_modern:
+        if not self.is_modern:
             return headers
-        params.setdefault("_meta", {}).update(
-            {
-                mcp_types.PROTOCOL_VERSION_META_KEY: version,
-                mcp_types.CLIENT_INFO_META_KEY: {"name": _WE.name, "version": _WE.version},
-                mcp_types.CLIENT_CAPABILITIES_META_KEY: {},
-            }
-        )
+        envelope: dict[str, Any] = {
+            mcp_types.PROTOCOL_VERSION_META_KEY: version,
+            mcp_types.CLIENT_INFO_META_KEY: {"name": _WE.name, "version": _WE.version},
+            mcp_types.CLIENT_CAPABILITIES_META_KEY: declared_for(asker, self.config) if asker is not None else {},
+        }
+        if asker is not None and asker.log_level is not None:
+            envelope[mcp_types.LOG_LEVEL_META_KEY] = asker.log_level
+        params["_meta"] = {**(params.get("_meta") or {}), **envelope}
         headers[MCP_METHOD_HEADER] = method
+        named = params.get(NAME_BEARING_METHODS.get(method, ""))
+        if isinstance(named, str):
+            headers[MCP_NAME_HEADER] = encode_header_value(named)
         if method == "tools/call":
-            headers[MCP_NAME_HEADER] = encode_header_value(params["name"])
             headers.update(mcp_param_headers(self._headers_of.get(params["name"], {}), params["arguments"]))
         return headers
 
     @property
-    def _is_modern(self) -> bool:
-        return self._live_session().protocol_version in MODERN_PROTOCOL_VERSIONS
+    def capabilities(self) -> mcp_types.ServerCapabilities | None:
+        """What the upstream says it offers."""
+        return self.live_session().server_capabilities
 
-    def _live_wire(self) -> Wire:
+    @property
+    def is_modern(self) -> bool:
+        """Whether a revision without handshake was agreed on."""
+        return self.live_session().protocol_version in MODERN_PROTOCOL_VERSIONS
+
+    def live_wire(self) -> Wire:
+        """What carries it."""
         if self._wire is None:
-            raise NotSent(f"upstream `{self._name}` cannot be reached: it was not opened")
+            raise NotSent(f"upstream `{self.name}` cannot be reached: it was not opened")
         return self._wire
 
-    def _live_session(self) -> ClientSession:
+    def live_session(self) -> ClientSession:
+        """The SDK's session on it."""
         if self._session is None:
-            raise UpstreamError(f"upstream `{self._name}` is not connected")
+            raise UpstreamError(f"upstream `{self.name}` is not connected")
         return self._session
 
 

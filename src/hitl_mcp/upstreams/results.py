@@ -14,7 +14,7 @@ from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
 from hitl_mcp.limits import RESULT_DEPTH_LEVELS
 from hitl_mcp.upstreams.ledger import without_hop_keys
 
-__all__ = ["NEEDS_INPUT", "checked_result", "why_unwritable"]
+__all__ = ["NEEDS_INPUT", "checked_result", "why_unwritable", "without_hop"]
 
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -39,7 +39,7 @@ def checked_result(result: dict[str, Any], upstream: str) -> dict[str, Any]:
     problem = _why_unusable(result) if kind == "complete" else f"its kind is `{kind!s:.40}`"
     if problem is not None:
         raise OutcomeUnknown(f"upstream `{upstream}` answered, but the answer cannot be used: {problem}")
-    return _without_hop(result)
+    return without_hop(result)
 
 
 def why_unwritable(value: object) -> str | None:
@@ -80,7 +80,8 @@ def _is_deep(text: str) -> bool:
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > RESULT_DEPTH_LEVELS
 
 
-def _without_hop(result: dict[str, Any]) -> dict[str, Any]:
+def without_hop(result: dict[str, Any]) -> dict[str, Any]:
+    """A result less what belonged to the connection it came on."""
     meta = result.get("_meta")
     if not isinstance(meta, dict):
         return result

@@ -101,6 +101,7 @@ class StdioWire(Wire):
             self._write(frames.notification(method, params))
 
     async def cancel(self, request_id: str) -> None:
+        self._call_off(request_id)
         await self.notify("notifications/cancelled", {"requestId": request_id, "reason": "the agent cancelled it"})
 
     async def stop(self, more_seconds: float = 0) -> None:
@@ -145,7 +146,7 @@ class StdioWire(Wire):
             with suppress(NotSent):
                 self._write(frames.notification("notifications/cancelled", why))
 
-    def _reply(self, frame: bytes) -> None:
+    def _reply(self, frame: bytes, *, is_awaited: bool = False) -> None:
         if self._child is not None and self._stdin().get_write_buffer_size() < _REPLY_BACKLOG_BYTES:
             with suppress(NotSent):
                 self._write(frame)

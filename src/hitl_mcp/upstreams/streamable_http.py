@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 import httpcore2
@@ -104,12 +104,23 @@ class _Transport(httpx2.AsyncHTTPTransport):
         )
 
 
+class Credentials(Protocol):
+    """Headers that let requests in, and change while a connection lives."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Those of a request that is sent now."""
+
+    def refused(self, sent: str | None) -> None:
+        """A request with this `authorization` was not let in."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where an upstream is, with the headers its config names, secrets resolved."""
 
     url: httpx2.URL
     headers: Mapping[str, str]
+    credentials: Credentials | None = None
 
 
 @asynccontextmanager
@@ -165,6 +176,7 @@ class HttpWire(Wire):
 
     async def cancel(self, request_id: str) -> None:
         """Modern upstreams are told by closing the stream their answer would come on, so that none can come."""
+        self._call_off(request_id)
         post = self._posts.get(request_id)
         if self._is_modern and post is not None:
             post.cancel()
@@ -235,8 +247,8 @@ class HttpWire(Wire):
         if not self._is_modern and self._tasks is not None:
             self._tasks.start_soon(self.cancel, exchange.id)
 
-    def _reply(self, frame: bytes) -> None:
-        if self._answering < UPSTREAM_QUESTIONS and self._tasks is not None:
+    def _reply(self, frame: bytes, *, is_awaited: bool = False) -> None:
+        if (is_awaited or self._answering < UPSTREAM_QUESTIONS) and self._tasks is not None:
             self._answering += 1
             self._tasks.start_soon(self._reply_with, frame)
 
@@ -270,6 +282,8 @@ class HttpWire(Wire):
             headers=dict(headers),
             extensions=dict(extensions) if extensions else None,
         ) as response:
+            if response.status_code == 401 and self._endpoint.credentials is not None:
+                self._endpoint.credentials.refused(headers.get("authorization"))
             yield response
 
     @contextmanager
@@ -288,6 +302,8 @@ class HttpWire(Wire):
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         headers.update(self._endpoint.headers)
+        if self._endpoint.credentials is not None:
+            headers.update(self._endpoint.credentials.headers())
         if self._session is not None:
             headers[_SESSION_HEADER] = self._session
         if self._version is not None:
@@ -334,7 +350,7 @@ class HttpWire(Wire):
             self._lose("it ended the session")
         if exchange.method == "tools/call" and (status >= 500 or status == 408):
             raise OutcomeUnknown(f"upstream `{self.name}` answered HTTP {status}: the call may have run")
-        raise MCPError(INVALID_REQUEST, f"HTTP {status}{_hint(status)}")
+        raise MCPError(INVALID_REQUEST, f"HTTP {status}{_hint(status, self._endpoint.credentials)}")
 
     async def _body(self, response: httpx2.Response) -> bytes:
         pieces, size_bytes = [], 0
@@ -436,5 +452,7 @@ def _resuming(cursor: _Cursor) -> dict[str, str]:
     return {**headers, "last-event-id": cursor.last_id} if cursor.last_id else headers
 
 
-def _hint(status: int) -> str:
-    return ": it wants other credentials in `headers`" if status in (401, 403) else ""
+def _hint(status: int, credentials: Credentials | None) -> str:
+    if status not in (401, 403):
+        return ""
+    return ": it wants other credentials in `headers`" if credentials is None else ": it did not take the access token"

@@ -12,8 +12,10 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -29,16 +31,27 @@ from hitl_mcp.limits import (
     PROGRESS_QUEUE_LENGTH,
     PROGRESS_TEXT_CHARACTERS,
     UPSTREAM_ERROR_CHARACTERS,
+    UPSTREAM_QUESTIONS,
 )
 from hitl_mcp.upstreams import frames
+from hitl_mcp.upstreams.asker import Question
 from hitl_mcp.upstreams.ledger import Ledger, Progress
 from hitl_mcp.upstreams.noise import Noise
 from hitl_mcp.upstreams.results import why_unwritable
 
-__all__ = ["Exchange", "LateMessage", "Wire", "WireEvents"]
+__all__ = ["ANNOUNCEMENTS", "Back", "Exchange", "LateMessage", "Wire", "WireEvents"]
 
 logger = logging.getLogger(__name__)
 
+
+ANNOUNCEMENTS = frozenset(
+    {
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+        "notifications/prompts/list_changed",
+    }
+)
+"""What an upstream says to everybody who wants to hear it."""
 
 _METHOD_CHARACTERS = 100
 """What an upstream asks for, where it is told or logged: real methods are shorter."""
@@ -51,7 +64,10 @@ class WireEvents(Protocol):
         """The tools may be others now: look again. Also said when the connection is in doubt."""
 
     def asked(self, method: str, during: str | None) -> None:
-        """The upstream asked us something, on behalf of the request `during` where the wire can tell."""
+        """The upstream asked something that nobody answers, for the request `during` where the wire can tell."""
+
+    def announced(self, method: str, params: dict[str, Any]) -> None:
+        """The upstream said that its resources or prompts, or one resource, may be others now."""
 
     def lost(self, reason: str) -> None:
         """The connection is gone. Said once."""
@@ -61,24 +77,47 @@ LateMessage = Callable[[dict[str, Any]], None]
 """Takes the message that answers a request nobody waits for any more."""
 
 
+@dataclass(frozen=True)
+class Back:
+    """The ways back to whoever a request is sent for.
+
+    `on_late` takes an answer that comes after the wait for it ended; without it, the upstream is told to stop then.
+    `on_question` answers what the upstream asks meanwhile, by method and params; without it nobody may be asked.
+    `on_note` takes what it says meanwhile.
+    """
+
+    on_late: LateMessage | None = None
+    on_question: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
+    on_note: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
+
+
+_NOBODY = Back()
+
+_NOTES = frozenset({"notifications/message", "notifications/elicitation/complete"})
+"""What an upstream says to the client of a request, beside its progress."""
+
+
 class Exchange:
     """One request of ours and the answer it waits for. `has_left` once its first byte may have been written.
 
-    The answer of one that `is_late` still counts, though the wait for it is over.
+    The answer of one that `is_late` still counts, though the wait for it is over. Of one that `is_called_off` the
+    upstream was told that nobody wants it any more.
     """
 
-    def __init__(
-        self, request_id: str, method: str, on_progress: Progress | None = None, on_late: LateMessage | None = None
-    ) -> None:
+    def __init__(self, request_id: str, method: str, on_progress: Progress | None = None, back: Back = _NOBODY) -> None:
         self.id = request_id
         self.method = method
-        self.on_late = on_late
+        self.back = back
         self.has_left = False
         self.is_late = False
+        self.is_called_off = False
         self.answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._on_progress = on_progress
-        self._notes: deque[tuple[float, float | None, str | None]] = deque(maxlen=PROGRESS_QUEUE_LENGTH)
+        self._notes: deque[Callable[[], Awaitable[None]]] = deque(maxlen=PROGRESS_QUEUE_LENGTH)
         self._telling: asyncio.Task[None] | None = None
+        self._is_deaf = False
+        self.open_questions = 0
+        self._asking: dict[str, anyio.CancelScope] = {}
 
     @property
     def is_over(self) -> bool:
@@ -89,9 +128,9 @@ class Exchange:
         """Hand over the answer; a second one is ignored."""
         if not self.answered.done():
             self.answered.set_result(message)
-        elif self.is_late and self.on_late is not None:
+        elif self.is_late and self.back.on_late is not None:
             self.is_late = False
-            self.on_late(message)
+            self.back.on_late(message)
 
     def fail(self, error: BaseException) -> None:
         """End the wait without an answer."""
@@ -101,23 +140,51 @@ class Exchange:
     def progress(self, params: Mapping[str, Any]) -> None:
         """Pass a progress note on, in order, without ever waiting for whoever takes it."""
         done, total, text = _number(params.get("progress")), _number(params.get("total")), params.get("message")
-        if self._on_progress is None or done is None:
-            return
-        self._notes.append((done, total, _relayable(text) if isinstance(text, str) else None))
-        if self._telling is None:
-            self._telling = asyncio.create_task(self._tell(self._on_progress))
+        if self._on_progress is not None and done is not None:
+            words = _relayable(text) if isinstance(text, str) else None
+            self._pass_on(partial(self._on_progress, done, total, words))
 
-    async def _tell(self, on_progress: Progress) -> None:
+    def note(self, method: str, params: dict[str, Any]) -> None:
+        """Pass on what the upstream says beside its progress, in order with it."""
+        if self.back.on_note is not None and why_unwritable(params) is None:
+            self._pass_on(partial(self.back.on_note, method, params))
+
+    def _pass_on(self, note: Callable[[], Awaitable[None]]) -> None:
+        self._notes.append(note)
+        if self._telling is None and not self._is_deaf:
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
         try:
             while self._notes:
-                await on_progress(*self._notes.popleft())
+                await self._notes.popleft()()
         except Exception:
             # Once: a call whose progress nobody takes goes on without telling it.
             logger.exception("progress of `%s` could not be passed on", self.id)
-            self._on_progress = None
+            self._is_deaf = True
             self._notes.clear()
         finally:
             self._telling = None
+
+    @contextmanager
+    def asking(self, question: str) -> Iterator[None]:
+        """Have whoever is asked meanwhile asked no longer than the request lasts, or than its upstream wants it."""
+        with anyio.CancelScope() as scope:
+            self._asking[question] = scope
+            try:
+                yield
+            finally:
+                del self._asking[question]
+
+    def take_back(self, question: str) -> None:
+        """The upstream does not want to know any more."""
+        if question in self._asking:
+            self._asking[question].cancel()
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the upstream may ask something, or something more."""
+        return self.back.on_question is not None and self.open_questions < UPSTREAM_QUESTIONS
 
     async def flush(self) -> None:
         """Let the last notes go out before the answer does, but do not let a stuck reader hold it up."""
@@ -137,13 +204,15 @@ class Exchange:
             self.answered.exception()  # looked at, or asyncio logs it as forgotten
         if self._telling is not None:
             self._telling.cancel()
+        for scope in self._asking.values():
+            scope.cancel()
 
 
 class Wire(ABC):
     """A connection that carries JSON-RPC. Implements the SDK's `Dispatcher`.
 
-    Every frame passes the ledger right before it is written. Questions of an upstream are refused here: a run has
-    nobody who may answer them.
+    Every frame passes the ledger right before it is written. What an upstream asks while it works on a request goes to
+    whoever that was sent for, if it can be told which one it is, and is refused here otherwise.
     """
 
     def __init__(self, name: str, ledger: Ledger, events: WireEvents) -> None:
@@ -174,7 +243,7 @@ class Wire(ABC):
         method: str,
         params: Mapping[str, Any] | None,
         opts: CallOptions | None = None,
-        on_late: LateMessage | None = None,
+        back: Back = _NOBODY,
     ) -> dict[str, Any]:
         """Send a request and return the result of its answer, as it came.
 
@@ -188,7 +257,7 @@ class Wire(ABC):
         """
         opts = opts or {}
         request_id = str(opts.get("request_id") or f"hitl-{next(self._ids)}")
-        exchange = Exchange(request_id, method, opts.get("on_progress"), on_late)
+        exchange = Exchange(request_id, method, opts.get("on_progress"), back)
         frame = frames.request(exchange.id, method, params)
         self._exchanges[exchange.id] = exchange
         try:
@@ -198,7 +267,7 @@ class Wire(ABC):
         except TimeoutError:
             raise MCPError(REQUEST_TIMEOUT, f"no answer to `{method}` within {opts.get('timeout'):g} s") from None
         except asyncio.CancelledError:
-            if on_late is not None and exchange.has_left and self._is_open:
+            if back.on_late is not None and exchange.has_left and self._is_open:
                 self._listen_on(exchange)
             elif opts.get("cancel_on_abandon", True):
                 self._abandon(exchange)
@@ -236,8 +305,8 @@ class Wire(ABC):
         """Tell the upstream, without waiting, that nobody waits for this answer any more."""
 
     @abstractmethod
-    def _reply(self, frame: bytes) -> None:
-        """Answer a request of the upstream, without waiting, if that is possible."""
+    def _reply(self, frame: bytes, *, is_awaited: bool = False) -> None:
+        """Answer a request of the upstream, without waiting, if that is possible; of a flood only what `is_awaited`."""
 
     # Inwards.
 
@@ -264,6 +333,11 @@ class Wire(ABC):
                 self._tasks = None
                 tasks.cancel_scope.cancel()
 
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        """Run something in the background for as long as the wire lives."""
+        if self._tasks is not None:
+            self._tasks.start_soon(function, *arguments)
+
     def _received(self, message: dict[str, Any], during: str | None = None) -> None:
         """Take a message that answers nothing, and answers on wires that carry them all in one stream."""
         method = message.get("method")
@@ -273,11 +347,13 @@ class Wire(ABC):
                 exchange.settle(message)
         elif not isinstance(method, str):
             self._noise.did("sent a message whose method is not a text: it was skipped")
-        elif "id" in message:
-            self._asked(message["id"], method, during)
         else:
             params = message.get("params")
-            self._notified(method, params if isinstance(params, dict) else {})
+            params = params if isinstance(params, dict) else {}
+            if "id" in message:
+                self._asked(message["id"], Question(method, params), during)
+            else:
+                self._notified(method, params, during)
 
     def _awaited(self, request_id: str) -> Exchange | None:
         """The exchange that an answer belongs to, also a late one: that is its one answer."""
@@ -287,23 +363,72 @@ class Wire(ABC):
         """The first of these ids whose answer counts, or None."""
         return next((one for one in request_ids if one in self._exchanges or one in self._late), None)
 
-    def _asked(self, request_id: object, method: str, during: str | None) -> None:
-        if method == "ping":
+    def _asked(self, request_id: object, question: Question, during: str | None) -> None:
+        if question.method == "ping":
             self._reply(frames.answer(request_id, {}))
             return
-        self._noise.did(f"asks for `{method[:_METHOD_CHARACTERS]}`, and nobody may answer it")
-        self._events.asked(_relayable(method, _METHOD_CHARACTERS), during)
+        exchange = self._whose(during)
+        if exchange is not None and exchange.may_ask and why_unwritable(question.params) is None:
+            exchange.open_questions += 1  # now: more may come before the task begins
+            self.spawn(self._put, request_id, question, exchange)
+            return
+        method = _relayable(question.method, _METHOD_CHARACTERS)
+        self._noise.did(f"asks for `{method}`, and nobody may answer it")
+        self._events.asked(method, exchange.id if exchange is not None else None)
         self._reply(frames.refusal(request_id, INVALID_REQUEST, "nobody can be asked while a call runs"))
 
-    def _notified(self, method: str, params: dict[str, Any]) -> None:
+    async def _put(self, request_id: object, question: Question, exchange: Exchange) -> None:
+        """Put a question to whoever the upstream works for, and answer it with what comes back."""
+        if exchange.back.on_question is None:
+            return
+        reply: bytes | None = None  # and none to a question that was taken back
+        try:
+            with exchange.asking(_key(request_id)):
+                result = await exchange.back.on_question(question.method, dict(question.params))
+                reply = frames.answer(request_id, result)
+        except MCPError as error:
+            reply = frames.refusal(request_id, error.code, error.message)
+        except Exception:
+            # One question must not cost the connection, and every call on it.
+            logger.exception("`%s`, asked by upstream `%s`, failed in the gateway", question.method[:100], self.name)
+            reply = frames.refusal(request_id, INTERNAL_ERROR, "the gateway failed")
+        finally:
+            exchange.open_questions -= 1
+        if reply is not None:
+            self._reply(reply, is_awaited=True)
+
+    def _whose(self, during: str | None) -> Exchange | None:
+        """Which request of ours the upstream speaks of: the one on whose stream it came, or the only one there is."""
+        if during is not None:
+            return self._exchanges.get(during)
+        waiting = [exchange for exchange in self._exchanges.values() if exchange.back is not _NOBODY]
+        # The upstream still works on what nobody waits for any more: it may be that which it speaks of.
+        may_be_late = any(not exchange.is_called_off for exchange in self._late.values())
+        return waiting[0] if len(waiting) == 1 and not may_be_late else None
+
+    def _call_off(self, request_id: str) -> None:
+        """Note that the upstream is told to stop working on a request."""
+        if (exchange := self._exchanges.get(request_id)) is not None:
+            exchange.is_called_off = True
+
+    def _notified(self, method: str, params: dict[str, Any], during: str | None) -> None:
         if method == "notifications/progress":
             exchange = self._exchanges.get(str(params.get("progressToken")))
             if exchange is not None:
                 exchange.progress(params)
         elif self._intercept is not None and self._intercept(method, params):
             return
+        elif method in _NOTES:
+            exchange = self._whose(during)
+            if exchange is not None:
+                exchange.note(method, params)
+        elif method == "notifications/cancelled":
+            for exchange in self._exchanges.values():
+                exchange.take_back(_key(params.get("requestId")))
         elif method == "notifications/tools/list_changed":
             self._events.tools_changed()
+        elif method in ANNOUNCEMENTS:
+            self._events.announced(method, params)
 
     def result_of(self, message: dict[str, Any]) -> dict[str, Any]:
         """The result in the message that answers a request.
@@ -329,6 +454,11 @@ class Wire(ABC):
 
     def _gone(self, why: str) -> NotSent:
         return NotSent(f"upstream `{self.name}` cannot be reached: {why}")
+
+
+def _key(request_id: object) -> str:
+    """An id of the upstream's as a key: `1` and `"1"` are two ids."""
+    return repr(request_id)
 
 
 def _limited(seconds: float | None) -> AbstractContextManager[object]:
