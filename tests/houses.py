@@ -13,11 +13,13 @@ import yaml
 
 from hitl_mcp.calls import CallRecord, Status, VerdictKind
 from hitl_mcp.catalog import Catalog
+from hitl_mcp.clients import Clients
 from hitl_mcp.clock import Clock
 from hitl_mcp.config import Config, load_config, policy_sources
 from hitl_mcp.decider import Decider
 from hitl_mcp.executor import Executor, Run
 from hitl_mcp.gate import AgentCall, Gate
+from hitl_mcp.offers import Offers
 from hitl_mcp.pins import Pins, open_pins
 from hitl_mcp.policy import load_policy
 from hitl_mcp.policy_files import PolicyFiles, signature_of
@@ -114,7 +116,7 @@ async def house(
         pins = await open_pins(store)
         catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
-        gate = Gate(store, catalog, decider, executor, tasks)
+        gate = Gate(store, catalog, decider, executor, tasks, Clients(config.clients), Offers(upstreams))
         tasks.start_soon(pins.run, store)
         tasks.start_soon(upstreams.run)
         policy_files = PolicyFiles(config, looks, decider, catalog, store, clock)

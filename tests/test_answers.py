@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from hitl_mcp.answers import call_answer, open_calls_answer, refusal_answer
+from hitl_mcp.answers import (
+    call_answer,
+    evaluation,
+    open_calls_answer,
+    permission_allowed,
+    permission_denied,
+    permission_refused,
+    refusal_answer,
+    too_late,
+    too_many_at_once,
+    too_many_held_answer,
+)
 from hitl_mcp.calls import (
+    RUNS_ELSEWHERE,
     Asked,
     CallRecord,
     Outcome,
@@ -59,6 +71,9 @@ TWO_A_DAY = policy_of("""
     rules: [{id: runs, tool: bank__pay, effect: allow, reason: work}]
     budgets: [{id: two, tool: bank__pay, count: true, limit: 2, window: 1d, over: deny, reason: enough}]
 """)
+OF_A_CLIENT = tool_call(
+    upstream="claude-code", tool="Bash", name="claude-code__Bash", fingerprint=RUNS_ELSEWHERE, definition=RUNS_ELSEWHERE
+)
 REJECTED = verdict("d", VerdictKind.REJECT, reason='not "this" account', roles=("finance",))
 CASES = [
     (
@@ -114,6 +129,12 @@ CASES = [
         {"isError": True, "executed": False, "retry": "never"},
     ),
     (
+        record(Status.REJECTED, verdicts=(verdict("d", VerdictKind.REJECT, assurance="client"),)),
+        "NOT EXECUTED, rejected in your own client. They gave no reason. Do not repeat this call, split it, or reach "
+        "the same effect another way; tell the user.",
+        {"isError": True, "executed": False, "retry": "never"},
+    ),
+    (
         record(Status.EXPIRED, closed_reason="no one decided in time"),
         "NOT EXECUTED, expired: no one decided in time. Ask the user before asking again.",
         {"isError": True, "executed": False, "retry": "ask_user"},
@@ -156,6 +177,31 @@ CASES = [
         "OUTCOME UNKNOWN: c_1 was sent and may have happened: no answer within 60 s. Do not retry it; a person is "
         "looking. Tell the user.",
         {"isError": True, "retry": "never"},
+    ),
+    (
+        record(Status.HELD, call=OF_A_CLIENT),
+        "NOT EXECUTED, held as c_1 until 2026-11-22T12:10:00Z: people decide on it. Why: leaves the company. Repeating "
+        "the identical call asks for this same request, and runs it once it is approved. Do other work meanwhile, or "
+        f"tell the user and stop. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same", "expires_at": LATER, "review_url": URL},
+    ),
+    (
+        record(Status.APPROVED, call=OF_A_CLIENT),
+        "NOT EXECUTED YET: c_1 was approved. Repeat the identical call, by 2026-11-22T12:10:00Z at the latest: it is "
+        f"then released to you, once, and runs. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same"},
+    ),
+    (
+        record(Status.APPROVED, call=OF_A_CLIENT, decision=held(undo_seconds=30)),
+        "NOT EXECUTED YET: c_1 was approved. Repeat the identical call from 2026-11-22T12:00:30Z on, by "
+        f"2026-11-22T12:10:00Z at the latest: it is then released to you, once, and runs. People answer at {URL}",
+        {"isError": False, "executed": False, "retry": "repeat_same"},
+    ),
+    (
+        record(Status.RELEASED, call=OF_A_CLIENT),
+        "RELEASED: c_1 was released at 2026-11-22T12:00:00Z, once, to the client that asked for it and runs it itself. "
+        "What came of it is not known here: the client's own result says it.",
+        {"isError": False, "retry": "never"},
     ),
 ]
 
@@ -239,6 +285,25 @@ def test_a_call_that_could_not_be_recorded_was_not_executed() -> None:
     assert (answer["isError"], answer["structuredContent"]["executed"]) == (True, False)
 
 
+def test_an_agent_that_has_too_much_open_hears_what_and_what_to_do() -> None:
+    """Nothing ran, and the same may be asked again: that is another thing than a refusal of the call itself."""
+    held_answer = too_many_held_answer(200)
+    message = (
+        "NOT EXECUTED: 200 of your calls are held already, which is the most one agent may have. Tell the user; ask "
+        "again once people decided on some of them, or take back with `hitl_withdraw` what is no longer needed "
+        "(`hitl_status` lists them)."
+    )
+    assert held_answer == {
+        "content": [{"type": "text", "text": message}],
+        "structuredContent": {"status": "refused", "executed": False, "retry": "repeat_same", "message": message},
+        "isError": True,
+    }
+    assert too_many_at_once(64) == (
+        "64 of your requests are being worked on already, which is the most one agent may have at once. Ask again once "
+        "one of them is answered."
+    )
+
+
 def test_an_allowed_call_whose_result_is_gone_says_so() -> None:
     """Results of allowed calls are not kept; asking for one later is answered honestly."""
     stands = record(Status.SUCCEEDED, decision=allowed(), outcome=outcome(Status.SUCCEEDED))
@@ -266,3 +331,58 @@ def test_what_a_person_found_out_is_told_in_their_words(status: Status, told: st
     assert call_answer(record(status, outcome=found), repeat=False, review_url=None)["content"][0]["text"].startswith(
         told
     )
+
+
+def test_a_client_that_may_run_a_call_gets_exactly_the_stored_bytes() -> None:
+    """What was decided is what runs: numbers keep their spelling, and nothing stands beside the one text."""
+    call = tool_call(arguments_json='{"command":"ä","n":1.0}', fingerprint=RUNS_ELSEWHERE)
+    assert permission_allowed(record(Status.RELEASED, call=call)) == {
+        "content": [{"type": "text", "text": '{"behavior":"allow","updatedInput":{"command":"ä","n":1.0}}'}],
+        "isError": False,
+    }
+
+
+def test_a_client_that_may_not_run_a_call_is_told_why_in_the_same_words() -> None:
+    """The message is the one that every surface gives, and says that repeating asks the same."""
+    stands = record(Status.HELD, call=OF_A_CLIENT)
+    answer = permission_denied(stands, repeat=True, review_url=URL)
+    message = call_answer(stands, repeat=True, review_url=URL)["structuredContent"]["message"]
+    assert answer["content"] == [{"type": "text", "text": json.dumps({"behavior": "deny", "message": message},
+                                                                      separators=(",", ":"))}]  # fmt: skip
+    assert "asks for this same request, and runs it once it is approved" in message
+    refused = permission_refused("no tool is called `x`")["content"][0]["text"]
+    assert json.loads(refused) == {"behavior": "deny", "message": "NOT EXECUTED: no tool is called `x`"}
+
+
+@pytest.mark.parametrize(
+    ("stands", "released", "said"),
+    [
+        (record(Status.RELEASED, call=OF_A_CLIENT), True, ("allow", "released", None, "never", "RELEASED: c_1 was")),
+        (record(Status.RELEASED, call=OF_A_CLIENT), False, ("deny", "released", None, "never", "RELEASED: c_1 was")),
+        (record(Status.HELD, call=OF_A_CLIENT), False, ("deny", "held", URL, "repeat_same", "NOT EXECUTED, held as")),
+        (record(Status.REJECTED), False, ("deny", "rejected", None, "never", "NOT EXECUTED, rejected by a human")),
+        (record(Status.DENIED, decision=denied()), False, ("deny", "denied", None, "never", "NOT EXECUTED, denied by")),
+    ],
+)
+def test_a_hook_is_told_whether_this_very_request_may_run(
+    stands: CallRecord, released: bool, said: tuple[str, str, str | None, str, str]
+) -> None:
+    """`allow` only to the request that was given the call: a released one may be another's."""
+    told = evaluation(stands, released=released, repeat=True, review_url=URL)
+    assert (told["decision"], told["status"], told["review_url"], told["retry"]) == said[:4]
+    assert told["reason"].startswith(said[4])
+    assert told["call_id"] == "c_1"
+    assert ("nothing ran for this one" in told["reason"]) is not released
+
+
+def test_a_late_answer_from_a_client_is_told_so() -> None:
+    """The answer says how the call stands, and that what the client's user said changed nothing; twice, as always."""
+    expired = record(Status.EXPIRED, closed_reason="no one decided in time")
+    told = too_late(call_answer(expired, repeat=False, review_url=URL))
+    message = (
+        "NOT EXECUTED, expired: no one decided in time. Ask the user before asking again. What was answered in your "
+        "client came too late and changed nothing."
+    )
+    assert told["content"] == [{"type": "text", "text": message}]
+    assert told["structuredContent"]["message"] == message
+    assert (told["structuredContent"]["status"], told["isError"]) == ("expired", True)

@@ -102,3 +102,61 @@ def test_people_can_meet_a_quorum_only_if_enough_of_them_qualify() -> None:
     assert not TEAM.can_meet(Requirement("x", roles=("finance",), quorum=2))
     assert People().can_meet(Requirement("x", roles=("anything",)))
     assert not People().can_meet(Requirement("x", quorum=2))
+
+
+# What an agent's own client says.
+
+
+def from_client(record: CallRecord, reviewer: str = "client:builder") -> Given:
+    """An approval as the client of an agent gives it."""
+    return Given(VerdictKind.APPROVE, record.digest, reviewer, surface="client", assurance="client")
+
+
+async def test_a_client_approves_what_anyone_may_approve(store: SqliteStore) -> None:
+    """It is on record as the client's word, with no role, whoever is configured."""
+    record = await hold(store)
+    after = await Review(store, People(), HandClock()).give_verdict(record.id, from_client(record))
+    said = after.verdicts[0]
+    assert (said.reviewer, said.roles, said.assurance, after.status) == (
+        "client:builder",
+        (),
+        "client",
+        Status.APPROVED,
+    )
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        Requirement("pay", roles=("finance",)),
+        Requirement("pay", quorum=2),
+        Requirement("pay", assurance="cli"),
+        Requirement("pay", barred=("dana",)),
+        Requirement("pay", surfaces=("web", "cli")),
+    ],
+    ids=["roles", "quorum", "assurance", "separate", "surfaces"],
+)
+@pytest.mark.parametrize("people", [TEAM, People()], ids=["team", "nobody"])
+async def test_a_client_counts_for_nothing_more(store: SqliteStore, need: Requirement, people: People) -> None:
+    """No role, no second person, nobody apart from the agent's own, no surface that was asked for: refused."""
+    record = await hold(store, need)
+    with pytest.raises(NotAllowed):
+        await Review(store, people, HandClock()).give_verdict(record.id, from_client(record))
+    assert await store.get(record.id) == record
+
+
+@pytest.mark.parametrize("name", ["client:other", "client:", "dana", "local", "builder"])
+async def test_a_client_speaks_for_its_own_agent_only(store: SqliteStore, name: str) -> None:
+    """Neither for another agent nor for a person."""
+    record = await hold(store)
+    with pytest.raises(NotAllowed, match="is not the client that asked"):
+        await Review(store, TEAM, HandClock()).give_verdict(record.id, from_client(record, name))
+    assert await store.get(record.id) == record
+
+
+async def test_a_client_is_nobody_on_other_surfaces(store: SqliteStore) -> None:
+    """No sign-in makes a reviewer of it, so no other surface can speak in its name."""
+    record = await hold(store)
+    with pytest.raises(NotAllowed, match="`client:builder` is not a reviewer"):
+        await Review(store, TEAM, HandClock()).give_verdict(record.id, given(record, "client:builder"))
+    assert TEAM.reviewer("client:builder") is None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hitl_mcp.calls import CallRecord, Status, Verdict
+from hitl_mcp.canonical import compact_text
 from hitl_mcp.clock import for_people
 from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy.explanation import explained
@@ -63,13 +64,11 @@ def call_answer(
         "retry": told.retry,
         "repeat": True if repeat else None,
         "expires_at": record.expires_at if record.status is Status.HELD else None,
-        "review_url": review_url if record.status in (Status.HELD, Status.APPROVED) else None,
+        "review_url": _address(record, review_url),
         "reasons": list(record.decision.reasons) or None,
         "result": result,
-        "message": told.message,
+        "message": _with_address(told, record, review_url),
     }
-    if structured["review_url"] is not None:
-        structured["message"] = f"{told.message} People answer at {review_url}"
     content = [{"type": "text", "text": structured["message"]}]
     if result is not None:
         content.extend(result.get("content", ()))
@@ -112,17 +111,89 @@ def open_calls_answer(
     return _tool_result(content, {"calls": calls, "message": message}, is_error=False)
 
 
-def refusal_answer(message: str, *, call_id: str | None = None) -> dict[str, Any]:
+# For a client that runs a tool itself: allowed, and then released, or denied.
+
+
+def permission_allowed(record: CallRecord) -> dict[str, Any]:
+    """What a client is told that asked whether it may run a released call: yes, and with exactly the stored bytes."""
+    return _permission(f'{{"behavior":"allow","updatedInput":{record.call.arguments_json}}}')
+
+
+def permission_denied(record: CallRecord, *, repeat: bool, review_url: str) -> dict[str, Any]:
+    """What a client is told that may not run a call, or not yet."""
+    message = _with_address(tell(record, repeat=repeat), record, review_url)
+    return _permission(compact_text({"behavior": "deny", "message": message}))
+
+
+def permission_refused(message: str) -> dict[str, Any]:
+    """What a client is told whose request has no record to speak of."""
+    return _permission(compact_text({"behavior": "deny", "message": f"NOT EXECUTED: {message}"}))
+
+
+def evaluation(record: CallRecord, *, released: bool, repeat: bool, review_url: str) -> dict[str, Any]:
+    """What a hook is told of a call: `allow` where it may run now, by this very request, and else `deny` and why."""
+    told = tell(record, repeat=repeat and not released)
+    return {
+        "decision": "allow" if released else "deny",
+        "status": "paused" if record.decision.paused else str(record.status),
+        "call_id": record.id,
+        "reason": _with_address(told, record, review_url),
+        "review_url": _address(record, review_url),
+        "retry": told.retry,
+    }
+
+
+def _permission(text: str) -> dict[str, Any]:
+    # Nothing but this one text: the client reads it as JSON, and would read anything else instead where it found it.
+    return {"content": [{"type": "text", "text": text}], "isError": False}
+
+
+def _address(record: CallRecord, review_url: str | None) -> str | None:
+    return review_url if record.status in (Status.HELD, Status.APPROVED) else None
+
+
+def _with_address(told: Told, record: CallRecord, review_url: str | None) -> str:
+    address = _address(record, review_url)
+    return told.message if address is None else f"{told.message} People answer at {address}"
+
+
+def refusal_answer(message: str, *, call_id: str | None = None, retry: Retry = "ask_user") -> dict[str, Any]:
     """A tool result for a call that has no record to speak of: the gate could not take it, so nothing ran."""
     text = f"NOT EXECUTED: {message}"
-    structured = {"status": "refused", "executed": False, "call_id": call_id, "retry": "ask_user", "message": text}
+    structured = {"status": "refused", "executed": False, "call_id": call_id, "retry": retry, "message": text}
     return _tool_result([{"type": "text", "text": text}], structured, is_error=True)
+
+
+def too_many_held_answer(at_most: int) -> dict[str, Any]:
+    """A tool result for a call that would be held, of an agent that has as many held calls as it may."""
+    message = (
+        f"{at_most} of your calls are held already, which is the most one agent may have. Tell the user; ask again "
+        "once people decided on some of them, or take back with `hitl_withdraw` what is no longer needed "
+        "(`hitl_status` lists them)."
+    )
+    return refusal_answer(message, retry="repeat_same")
+
+
+def too_many_at_once(at_most: int) -> str:
+    """What an agent is told of a request beyond as many as it may have in flight."""
+    return (
+        f"{at_most} of your requests are being worked on already, which is the most one agent may have at once. "
+        "Ask again once one of them is answered."
+    )
 
 
 def not_changed_answer(message: str, status: str, call_id: str) -> dict[str, Any]:
     """A tool result for a request about a call that came too late; `status` is the true one."""
     structured = {"status": status, "call_id": call_id, "message": message}
     return _tool_result([{"type": "text", "text": message}], structured, is_error=True)
+
+
+def too_late(answer: dict[str, Any]) -> dict[str, Any]:
+    """The same answer, for a client whose user decided when everything was decided already."""
+    structured = answer["structuredContent"]
+    message = f"{structured['message']} What was answered in your client came too late and changed nothing."
+    content = [{"type": "text", "text": message}, *answer["content"][1:]]
+    return {**answer, "content": content, "structuredContent": {**structured, "message": message}}
 
 
 def _tool_result(content: list[dict[str, Any]], structured: dict[str, Any], is_error: bool) -> dict[str, Any]:
@@ -146,6 +217,13 @@ def _held(record: CallRecord) -> Told:
     until = for_people(record.expires_at or "")
     given = len({verdict.reviewer for verdict in record.verdicts})
     so_far = f" {given} approved so far, more are needed." if given else ""
+    if record.call.runs_elsewhere:
+        message = (
+            f"NOT EXECUTED, held as {record.id} until {until}: people decide on it.{_why(record)}{so_far} "
+            "Repeating the identical call asks for this same request, and runs it once it is approved. Do other work "
+            "meanwhile, or tell the user and stop."
+        )
+        return Told(message, is_error=False, executed=False, retry="repeat_same")
     message = (
         f"NOT EXECUTED, held as {record.id} until {until}: people decide on it.{_why(record)}{so_far} "
         "Repeating the identical call returns this same request. Do other work, call `hitl_wait` with this call_id, "
@@ -155,6 +233,13 @@ def _held(record: CallRecord) -> Told:
 
 
 def _approved(record: CallRecord) -> Told:
+    if record.call.runs_elsewhere:
+        undo = f" from {for_people(record.starts_at)} on" if record.decision.undo_seconds else ""
+        message = (
+            f"NOT EXECUTED YET: {record.id} was approved. Repeat the identical call{undo}, by "
+            f"{for_people(record.run_by or '')} at the latest: it is then released to you, once, and runs."
+        )
+        return Told(message, is_error=False, executed=False, retry="repeat_same")
     message = (
         f"NOT EXECUTED YET: {record.id} was approved and is starting, by {for_people(record.run_by or '')} at the "
         "latest. Call `hitl_wait` with this call_id for the outcome."
@@ -190,8 +275,10 @@ def _denied(record: CallRecord) -> Told:
 def _rejected(record: CallRecord) -> Told:
     verdict = record.rejection
     said = f' They said: "{verdict.reason}"' if verdict and verdict.reason else " They gave no reason."
+    in_client = verdict is not None and verdict.assurance == "client"
+    who = "in your own client" if in_client else f"by a human reviewer{_role(verdict)}"
     message = (
-        f"NOT EXECUTED, rejected by a human reviewer{_role(verdict)}.{said} Do not repeat this call, split it, or "
+        f"NOT EXECUTED, rejected {who}.{said} Do not repeat this call, split it, or "
         "reach the same effect another way; tell the user."
     )
     return Told(message, is_error=True, executed=False, retry="never")
@@ -244,6 +331,14 @@ def _unknown(record: CallRecord) -> Told:
     return Told(message, is_error=True, executed=None, retry="never")
 
 
+def _released(record: CallRecord) -> Told:
+    message = (
+        f"RELEASED: {record.id} was released at {for_people(record.changed_at)}, once, to the client that asked for it "
+        "and runs it itself. What came of it is not known here: the client's own result says it."
+    )
+    return Told(message, is_error=False, executed=None, retry="never")
+
+
 _TELLERS: dict[Status, Callable[[CallRecord], Told]] = {
     Status.HELD: _held,
     Status.APPROVED: _approved,
@@ -256,4 +351,5 @@ _TELLERS: dict[Status, Callable[[CallRecord], Told]] = {
     Status.SUCCEEDED: _succeeded,
     Status.FAILED: _failed,
     Status.UNKNOWN: _unknown,
+    Status.RELEASED: _released,
 }

@@ -28,7 +28,7 @@ from hitl_mcp.limits import (
     DEFINITION_CHARACTERS,
     PINS_PER_UPSTREAM,
 )
-from hitl_mcp.pins import Offer, Pin, Pins
+from hitl_mcp.pins import Pin, Pins, Proposed
 from hitl_mcp.schemas import REASON_ARGUMENT, ArgumentCheck, widened, with_reason
 from hitl_mcp.upstreams import Upstream, Upstreams, UpstreamState
 
@@ -79,6 +79,11 @@ class Entry:
     def blocked(self) -> str | None:
         """Why no call of this tool may run, as of this moment, or None."""
         return self.pins.why_blocked(self.name)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What policies can ask for of its upstream."""
+        return self.source.labels
 
     @property
     def upstream_state(self) -> UpstreamState:
@@ -250,8 +255,8 @@ class _Listed(NamedTuple):
         return f"{self.upstream.name}{SEPARATOR}{self.draft.name}"
 
     @property
-    def offer(self) -> Offer:
-        return Offer(self.upstream.name, self.draft.digest, self.draft.text)
+    def offer(self) -> Proposed:
+        return Proposed(self.upstream.name, self.draft.digest, self.draft.text)
 
 
 def _accepted_draft(name: str, pin: Pin) -> _Draft:

@@ -5,17 +5,41 @@ Before any policy comes the pin: a call of a tool whose definition changed is de
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from hitl_mcp.calls import Decision, Effect, RuleMatch
-from hitl_mcp.catalog import Entry
+from hitl_mcp.calls import CallRecord, Decision, Effect, RuleMatch, unmet
 from hitl_mcp.clock import Clock
 from hitl_mcp.people import People
 from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy import Policy, Subject, decide
-from hitl_mcp.policy.history import History, nothing_before
+from hitl_mcp.policy.explanation import explained
+from hitl_mcp.policy.history import History, nothing_before, replayed
+from hitl_mcp.store import LastLook
+
+
+class DecidedTool(Protocol):
+    """What a decision needs to know of a tool, whoever runs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def upstream(self) -> str: ...
+
+    @property
+    def tool(self) -> str: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+    @property
+    def input_schema(self) -> dict[str, Any] | None: ...
+
+    @property
+    def blocked(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +61,7 @@ class Decider:
         self._people = people
         self._clock = clock
 
-    def ready(self, entry: Entry, arguments: Mapping[str, Any], agent: str) -> Ready:
+    def ready(self, entry: DecidedTool, arguments: Mapping[str, Any], agent: str) -> Ready:
         """Make a call ready to be decided: at once where nothing that happened before matters."""
         if self.policy.concerning(entry.name).remembers:
             return Ready(lambda history: self.decide(entry, arguments, agent, history), durable=True)
@@ -47,7 +71,7 @@ class Decider:
         return Ready(lambda history: self._denial(entry) or decision, durable)
 
     def decide(
-        self, entry: Entry, arguments: Mapping[str, Any], agent: str, history: History = nothing_before
+        self, entry: DecidedTool, arguments: Mapping[str, Any], agent: str, history: History = nothing_before
     ) -> Decision:
         """Decide a call as if it were asked now."""
         denial = self._denial(entry)
@@ -55,7 +79,7 @@ class Decider:
             return denial
         subject = Subject(
             upstream=entry.upstream,
-            labels=entry.source.labels,
+            labels=entry.labels,
             tool=entry.tool,
             name=entry.name,
             arguments=dict(arguments),
@@ -66,7 +90,21 @@ class Decider:
         )
         return decide(self.policy, subject, history)
 
-    def _denial(self, entry: Entry) -> Decision | None:
+    def look_again(self, entry: DecidedTool, record: CallRecord, history: History) -> LastLook:
+        """Decide an approved call again as it is claimed: by what its decision was told, and budgets as they are.
+
+        Runs on the store's thread; what it reads of us is replaced whole, never changed.
+        """
+        told = replayed(record.decision.history, history)
+        now = self.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
+        if now.effect is Effect.DENY:
+            return LastLook(f"the policy denies it now: {explained(now).in_a_line}")
+        missing = unmet(now.requirements, record.verdicts, record.digest)
+        if now.effect is Effect.HOLD and missing:
+            return LastLook("the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing))
+        return LastLook(None, now.marks)
+
+    def _denial(self, entry: DecidedTool) -> Decision | None:
         """The decision on every call of a tool that is blocked; None where it is not."""
         why = entry.blocked
         if why is None:

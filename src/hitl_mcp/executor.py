@@ -19,17 +19,17 @@ from typing import Any, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status, unmet
+from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status
 from hitl_mcp.canonical import canonical_bytes
-from hitl_mcp.catalog import Catalog
+from hitl_mcp.catalog import Catalog, Entry
 from hitl_mcp.clock import Clock, from_text, to_text
 from hitl_mcp.decider import Decider
-from hitl_mcp.errors import NotNow, NotSent, OutcomeUnknown, StoreError, UpstreamRefused
+from hitl_mcp.errors import NotNow, NotSent, OutcomeUnknown, StoreError, TooManyHeld, UpstreamRefused
 from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
-from hitl_mcp.policy.explanation import explained
-from hitl_mcp.policy.history import History, replayed
+from hitl_mcp.offers import Offer, Offers, as_tool_result, method_of
+from hitl_mcp.policy.history import History
 from hitl_mcp.store import Feed, FeedBehind, LastLook, SqliteStore
-from hitl_mcp.upstreams import Send, Upstream, Upstreams
+from hitl_mcp.upstreams import Asker, Send, Upstream, Upstreams, patient
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +40,24 @@ Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 class Run:
     """A request on its way through the gate, for whoever asked it.
 
-    `recorded` is set once `record` (or `error`) is there; `finished` once an allowed call ended. An allowed call's
+    `recorded` is set once `record` (or `error`) is there; `finished` once an allowed call ended; `news` then, too, and
+    by whoever has something else to say to who waits for it. An allowed call's
     result lives only here, never in the store. `limit_seconds` is how long it may take where that is less than usual.
+    `asker` is the client that waits for it, and may be asked what the upstream wants to know meanwhile.
     """
 
     recorded: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     record: CallRecord | None = None
     repeat: bool = False
-    error: StoreError | None = None
+    error: StoreError | TooManyHeld | None = None
     outcome: Outcome | None = None
     result: dict[str, Any] | None = None
     refusal: UpstreamRefused | None = None
     cancel_requested: bool = False
     limit_seconds: float | None = None
+    asker: Asker | None = None
     sending: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     @property
@@ -76,6 +80,7 @@ class Executor:
     ) -> None:
         self._store = store
         self._upstreams = upstreams
+        self._offers = Offers(upstreams)
         self._catalog = catalog
         self._decider = decider
         self._clock = clock
@@ -108,6 +113,7 @@ class Executor:
             logger.exception("call %s: the outcome cannot be written", record.id)
         finally:
             run.finished.set()
+            run.news.set()
 
     async def _settle_later(self, call_id: str, outcome: Outcome | None) -> None:
         if outcome is not None:
@@ -179,7 +185,12 @@ class Executor:
             self._look_again()
 
     def _may_start(self, record: CallRecord) -> bool:
-        """Whether to try now; a call that must wait stays approved, for as long as its `run_by` allows."""
+        """Whether to try now; a call that must wait stays approved, for as long as its `run_by` allows.
+
+        # INVARIANT: what an agent's own client runs is never ours to run, whatever an upstream may be called today.
+        """
+        if record.call.runs_elsewhere:
+            return False
         upstream = self._upstreams.get(record.call.upstream)
         waits_for_upstream = upstream is not None and upstream.state != "ready"
         if record.id in self._in_hand or self._store.paused is not None or waits_for_upstream:
@@ -206,10 +217,13 @@ class Executor:
         finally:
             self._in_hand.discard(record.id)
 
+    def _known(self, name: str) -> Entry | Offer | None:
+        return self._catalog.find_by_name(name) or self._offers.find(name)
+
     def _why_invalid(self, record: CallRecord) -> str | None:
         """Why an approved call is no longer what was shown, or None."""
         call = record.call
-        entry = self._catalog.find_by_name(call.name)
+        entry = self._known(call.name)
         upstream = self._upstreams.get(call.upstream)
         if upstream is None or upstream.fingerprint != call.fingerprint:
             return f"the upstream `{call.upstream}` is another one than was shown"
@@ -222,21 +236,11 @@ class Executor:
         return None
 
     def _last_look(self, record: CallRecord, history: History) -> LastLook:
-        """Decide an approved call again, as the claim takes it: by what its decision was told, and budgets as they are.
-
-        Runs on the store's thread; what it reads of us is replaced whole, never changed.
-        """
-        reason, entry = self._why_invalid(record), self._catalog.find_by_name(record.call.name)
+        """Check an approved call and decide it again, as the claim takes it. Runs on the store's thread."""
+        reason, entry = self._why_invalid(record), self._known(record.call.name)
         if reason is not None or entry is None:
             return LastLook(reason or f"the tool `{record.call.name}` is no longer there")
-        told = replayed(record.decision.history, history)
-        now = self._decider.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
-        if now.effect is Effect.DENY:
-            return LastLook(f"the policy denies it now: {explained(now).in_a_line}")
-        missing = unmet(now.requirements, record.verdicts, record.digest)
-        if now.effect is Effect.HOLD and missing:
-            return LastLook("the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing))
-        return LastLook(None, now.marks)
+        return self._decider.look_again(entry, record, history)
 
     # Sending.
 
@@ -274,11 +278,15 @@ class Executor:
             tool=call.tool,
             arguments_json=call.arguments_json,
             meta=json.loads(call.meta_json),
+            method=method_of(call),
+            conversation=record.asked.conversation,
+            asker=patient(run.asker, run.sending) if run.asker is not None else None,
             on_progress=self._tell_progress(record.id),
             on_late=partial(self._answered_late, record),
         )
         try:
-            run.result = await upstream.send(send)
+            answer = await upstream.send(send)
+            run.result = answer if send.method == "tools/call" else as_tool_result(answer)
             run.outcome = self._outcome_of(run.result)
         except NotSent as error:
             run.outcome = self._unsent(error.message)

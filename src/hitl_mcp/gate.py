@@ -15,22 +15,31 @@ from anyio.abc import TaskGroup
 
 from hitl_mcp.calls import Asked, ToolCall
 from hitl_mcp.canonical import check_value
-from hitl_mcp.catalog import Catalog
+from hitl_mcp.catalog import Catalog, Entry
+from hitl_mcp.clients import Clients, ClientTool
 from hitl_mcp.decider import Decider, Ready
-from hitl_mcp.errors import StoreError, ToolNotFound
+from hitl_mcp.errors import StoreError, ToolNotFound, TooManyHeld
 from hitl_mcp.executor import Executor, Run
+from hitl_mcp.offers import Offer, Offers
 from hitl_mcp.store import SqliteStore
+from hitl_mcp.upstreams import Asker
 
 
 @dataclass(frozen=True)
 class AgentCall:
-    """A tools/call as it reached a surface: by which agent, in which conversation, and what it says."""
+    """A tools/call as it reached a surface: by which agent, in which conversation, and what it says.
+
+    `asker` is its client, where that waits and may be asked what the upstream of an allowed call wants to know.
+    `is_offer` where a resource or a prompt is read, which has a name of its own kind.
+    """
 
     agent: str
     conversation: str
     name: str
     arguments: Mapping[str, Any]
     meta: Mapping[str, Any]
+    asker: Asker | None = None
+    is_offer: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,23 +51,32 @@ class Gate:
     decider: Decider
     executor: Executor
     tasks: TaskGroup
+    clients: Clients
+    offers: Offers
 
-    async def ask(self, asked: AgentCall) -> Run:
+    async def ask(self, asked: AgentCall, *, for_client: bool = False) -> Run:
         """Take a call: when this returns, what was decided is on record, and an allowed call is on its way.
+
+        Of a call `for_client`, which its agent's client runs itself, an allowed one is released.
 
         Raises:
             ToolNotFound: No upstream has this tool.
             ArgumentsRefused: The arguments are not strict JSON, or do not fit the tool's schema.
             StoreError: The record cannot be written, so nothing ran.
+            TooManyHeld: The agent has as many held calls as it may; this one was not taken.
         """
-        entry = self.catalog.find(asked.name)
+        entry: Entry | ClientTool | Offer | None
+        if asked.is_offer:
+            entry = self.offers.find(asked.name)
+        else:
+            entry = self.clients.find(asked.name) if for_client else self.catalog.find(asked.name)
         if entry is None:
             raise ToolNotFound(asked.name)
         arguments = check_value(dict(asked.arguments), "$.arguments")
         said = Asked(asked.conversation, entry.take_claim(arguments))
         entry.validate(arguments)
         call = entry.call(arguments, asked.agent, asked.meta)
-        run = Run()
+        run = Run(asker=asked.asker)
         ready = self.decider.ready(entry, arguments, asked.agent)
         self.tasks.start_soon(self._record_and_run, call, said, ready, run)
         try:
@@ -74,7 +92,7 @@ class Gate:
         try:
             admission = await self.store.admit(call, asked, ready.decide, durable=ready.durable)
             run.record, run.repeat = admission.record, admission.repeat
-        except StoreError as error:
+        except (StoreError, TooManyHeld) as error:
             run.error = error
         finally:
             run.recorded.set()

@@ -10,14 +10,21 @@ from hitl_mcp.calls import Requirement
 LOCAL = "local"
 """The one reviewer that every verdict from the command line belongs to."""
 
+CLIENT_PREFIX = "client:"
+"""What stands before an agent's name where its own client answered. No reviewer in a config has a `:` in the name."""
+
 
 @dataclass(frozen=True)
 class Agent:
-    """Who asks. `owner` is the person whose agent it is, `token` what it shows over HTTP."""
+    """Who asks. `owner` is the person whose agent it is, `token` what it shows over HTTP.
+
+    `subject` is what the access tokens of the configured OAuth issuer call it.
+    """
 
     name: str
     token: str | None = field(default=None, repr=False)
     owner: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Reviewer:
             return tuple(sorted(self.roles))
         asked = {role for requirement in requirements for role in requirement.roles}
         return tuple(sorted(self.roles | asked))
+
+
+def client_of(agent: str) -> Reviewer:
+    """Whoever answers in an agent's own client: it says so of itself, so no role goes with it."""
+    return Reviewer(CLIENT_PREFIX + agent)
 
 
 @dataclass(frozen=True)

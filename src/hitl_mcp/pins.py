@@ -20,7 +20,7 @@ from hitl_mcp.limits import PINS_PER_UPSTREAM
 from hitl_mcp.store import SqliteStore
 from hitl_mcp.store.pins import FIRST_SIGHT, Change, Pin, accept_pin, keep_first_pins, read_pins, tell_blocked
 
-__all__ = ["FIRST_SIGHT", "PIN_RULE", "Blocked", "Offer", "Pin", "Pins", "State", "open_pins"]
+__all__ = ["FIRST_SIGHT", "PIN_RULE", "Blocked", "Pin", "Pins", "Proposed", "State", "open_pins"]
 
 State = Literal["new", "accepted", "changed", "tampered"]
 """`new`: its pin is not in the store yet. The last two are blocked."""
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Offer:
+class Proposed:
     """What an upstream says that a tool is: the digest of its definition, and the definition as canonical JSON."""
 
     upstream: str
@@ -45,7 +45,7 @@ class Blocked:
     """A tool that nobody may call until what is offered is accepted."""
 
     pin: Pin
-    offer: Offer
+    offer: Proposed
 
     @property
     def reason(self) -> str:
@@ -94,7 +94,7 @@ class Pins:
         """Have `callback` called, at once and without waiting, when a definition was accepted."""
         self._callbacks.append(callback)
 
-    def take_in(self, offers: Mapping[str, Offer]) -> frozenset[str]:
+    def take_in(self, offers: Mapping[str, Proposed]) -> frozenset[str]:
         """Hold what upstreams offer now, by full names, against the pins: pin what is new, block what changed.
 
         Gives the names of what cannot be pinned, since its upstream has shown too many tools before.

@@ -12,7 +12,7 @@ from hitl_mcp.calls import Assurance, CallRecord, Outcome, Status, Verdict, Verd
 from hitl_mcp.clock import Clock, to_text
 from hitl_mcp.errors import NotAllowed
 from hitl_mcp.limits import VERDICT_REASON_CHARACTERS
-from hitl_mcp.people import People, Reviewer
+from hitl_mcp.people import People, Reviewer, client_of
 from hitl_mcp.store import SqliteStore, already_settled
 
 
@@ -55,8 +55,8 @@ class Review:
             DigestMismatch: The reviewer was shown other bytes than the call has.
             NotAllowed: This person is no reviewer, or has no role this call asks for.
         """
-        reviewer = self._reviewer(given.reviewer)
         record = await self._store.get(call_id)
+        reviewer = self._client(given, record) if given.assurance == "client" else self._reviewer(given.reviewer)
         verdict = Verdict(
             kind=given.kind,
             reviewer=reviewer.name,
@@ -88,6 +88,13 @@ class Review:
         if not await self._store.resolve(call_id, outcome, f"reviewer:{reviewer.name}"):
             raise already_settled(await self._store.get(call_id))
         return await self._store.get(call_id)
+
+    def _client(self, given: Given, record: CallRecord) -> Reviewer:
+        """Who answers where the agent's own client asks: never one of the people, whatever the client says."""
+        client = client_of(record.call.agent)
+        if given.reviewer != client.name:
+            raise NotAllowed(f"`{given.reviewer}` is not the client that asked for call `{record.id}`")
+        return client
 
     def _reviewer(self, name: str) -> Reviewer:
         reviewer = self._people.reviewer(name)

@@ -30,6 +30,10 @@ from hitl_mcp.policy.match import ToolNames, names_no_upstream
         (["a__x.y"], "a__xzy", False),
         (["a__x\\y"], "a__x\\y", True),
         (["a__*]"], "a__[x]", True),
+        # What is read is named by its kind, also where its address is empty.
+        (["resource:a:*"], "resource:a:", True),
+        (["resource:a:*"], "resource:a:file:///x\ny", True),
+        (["*"], "resource:a:", False),
     ],
 )
 def test_a_glob_names_whole_names_with_stars_and_question_marks(patterns: list[str], name: str, matches: bool) -> None:

@@ -16,7 +16,7 @@ from hitl_mcp.documents import Document, Place, Problem, meant
 from hitl_mcp.errors import Finding
 from hitl_mcp.policy.conditions import Expression, ResultCondition, problems_typed
 from hitl_mcp.policy.load import Loaded
-from hitl_mcp.policy.match import ToolNames
+from hitl_mcp.policy.match import ToolNames, offer_parts
 from hitl_mcp.policy.model import MAXIMUM_SCORE, Budget, Policy, Rule, Signal
 from hitl_mcp.policy.signals import Taint
 from hitl_mcp.policy.subject import declared_names
@@ -67,7 +67,9 @@ class KnownTools:
         return next((tool.schema for tool in self.tools if tool.name == name), None)
 
     def settles(self, pattern: str) -> bool:
-        """Whether every tool that a glob could mean is known."""
+        """Whether everything that a glob could mean is known; of resources and prompts it never is."""
+        if offer_parts(pattern) is not None:
+            return False
         upstream = _upstream_of(pattern)
         return self.complete if upstream is None else upstream in self.listed
 
@@ -322,6 +324,8 @@ def _patterns(document: Document, place: Place) -> list[tuple[Place, str]]:
 
 def _upstream_of(pattern: str) -> str | None:
     """The upstream that a glob names outright."""
+    if (offer := offer_parts(pattern)) is not None:
+        return None if _WILD.search(offer.upstream) else offer.upstream
     upstream, apart, _ = pattern.partition("__")
     return upstream if apart and not _WILD.search(upstream) else None
 

@@ -18,6 +18,7 @@ from hitl_mcp.policy import reasons
 from hitl_mcp.policy.budgets import Taken, take
 from hitl_mcp.policy.conditions import ABSENT, Broken, Condition, Facts
 from hitl_mcp.policy.history import Asking, History, nothing_before
+from hitl_mcp.policy.match import offer_parts
 from hitl_mcp.policy.model import MAXIMUM_SCORE, Band, Clocks, Concerned, Policy, ReadingAsked, Rule, Signal
 from hitl_mcp.policy.signals import IN_FULL, taint_marks
 from hitl_mcp.policy.subject import Subject
@@ -72,7 +73,7 @@ def decide(policy: Policy, subject: Subject, history: History = nothing_before) 
     exceeded = [one for one in budgets if one.exceeded]
     score = min(MAXIMUM_SCORE, sum(match.points for match in signals))
     band = policy.band(score)
-    default = _default(policy, matching)
+    default = _default(policy, subject.name, matching)
     effect = _strictest(
         *(one.rule.effect for one in matching),
         *(one.budget.over for one in exceeded),
@@ -155,9 +156,14 @@ def _why_broken(when: bool | Broken, unless: bool | Broken) -> str | None:
     return unless.why if isinstance(unless, Broken) else None
 
 
-def _default(policy: Policy, matching: list[_Weighed]) -> Effect | None:
-    """The policy's default where no rule matches. A rule that matches only because it is broken displaces nothing."""
-    return policy.default if all(one.error is not None for one in matching) else None
+def _default(policy: Policy, name: str, matching: list[_Weighed]) -> Effect | None:
+    """The policy's default where no rule matches. A rule that matches only because it is broken displaces nothing.
+
+    What is no tool passes unless a rule says otherwise: the default is about calls.
+    """
+    if any(one.error is None for one in matching):
+        return None
+    return policy.default if offer_parts(name) is None else Effect.ALLOW
 
 
 def _strictest(*effects: Effect | None) -> Effect:

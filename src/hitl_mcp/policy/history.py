@@ -27,7 +27,7 @@ LARGEST_AMOUNT = 10**12
 class About(StrEnum):
     """What is asked of earlier calls."""
 
-    KNOWN = "known"  # which of the values a call succeeded with, on a person's approval
+    KNOWN = "known"  # which of the values a call succeeded or was released with, on a person's approval
     ASKED = "asked"  # how many calls there were that were not denied
     REJECTED = "rejected"  # how many calls people rejected
     SPENT = "spent"  # the amount of calls that ran or still may

@@ -239,6 +239,11 @@ class Policy:
             self._known[name] = concerned
         return concerned
 
+    def names(self, name: str) -> bool:
+        """Whether some rule, signal or budget is about this tool, or the resource or prompt of this name."""
+        concerned = self.concerning(name)
+        return any((concerned.rules, concerned.signals, concerned.budgets, concerned.shadows, concerned.taints))
+
     def band(self, score: int) -> Band | None:
         """The band a score is in: the highest that starts at or below it."""
         return next((band for band in reversed(self.bands) if band.floor <= score), None)

@@ -99,6 +99,8 @@ def allow_failed(id: str, error: str) -> str:
 
 def by_default(effect: Effect, *, other: bool) -> str:
     """The sentence for a call that no rule matches, or no other than broken ones."""
+    if effect is Effect.ALLOW:
+        return "no rule matches this, and resources and prompts pass then"
     return f"no {'other ' if other else ''}rule matches this call, and then the policy says {effect.value}"
 
 

@@ -18,7 +18,7 @@ from hitl_mcp.limits import CONDITION_CHARACTERS, POLICY_CLOCK_SECONDS, POLICY_R
 from hitl_mcp.policy import meant
 from hitl_mcp.policy.conditions import Condition, ConditionRefused, Expression, ResultCondition
 from hitl_mcp.policy.history import LARGEST_AMOUNT, in_millionths
-from hitl_mcp.policy.match import names_no_upstream
+from hitl_mcp.policy.match import names_no_upstream, offer_parts
 from hitl_mcp.policy.model import MAXIMUM_SCORE, Clocks
 from hitl_mcp.policy.reasons import misplaced_braces
 
@@ -85,6 +85,12 @@ def _tool(pattern: str) -> str:
     if names_no_upstream(pattern):
         raise refuse(f"no upstream is named in `{pattern}`", f"write the full name, such as `*__{pattern}`")
     return pattern
+
+
+def _one_call(name: str) -> str:
+    """What a case is about: one tool, or one resource or prompt."""
+    is_one_offer = offer_parts(name) is not None and "*" not in name and "?" not in name
+    return name if is_one_offer else _one_tool(name)
 
 
 def _one_tool(name: str) -> str:
@@ -527,7 +533,7 @@ class WrittenRule(Strict):
     undo: Duration = 0
     assurance: Assurance = "client"
     separate: bool = False
-    surfaces: list[Literal["web", "cli"]] = Field(default_factory=list)
+    surfaces: list[Literal["web", "cli", "client"]] = Field(default_factory=list)
     require_reason: bool = False
     record: Literal["normal", "durable"] = "normal"
     shadow: bool = False
@@ -541,7 +547,7 @@ class WrittenCaseCall(Strict):
     noun: ClassVar[str] = "the call of a case"
     mistaken: ClassVar[Mapping[str, str]] = meant.IN_CALLS
     example: ClassVar[str] = "call: {tool: payments__pay, args: {amount: 5}}"
-    tool: Annotated[str, AfterValidator(_one_tool)]
+    tool: Annotated[str, AfterValidator(_one_call)]
     args: dict[str, Any] = Field(default_factory=dict)
     agent: str = "agent"
     owner: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from hitl_mcp.limits import GLOB_CHARACTERS, GLOB_TEXT_CHARACTERS
 from hitl_mcp.policy.functions.lists import texts
-from hitl_mcp.policy.match import ToolNames
+from hitl_mcp.policy.match import Globs
 
 __all__ = ["compiled", "glob"]
 
@@ -23,8 +23,8 @@ def glob(patterns: str | list[Any], text: str) -> bool:
 
 
 @lru_cache(_COMPILED_KEPT)
-def compiled(patterns: tuple[str, ...]) -> ToolNames:
+def compiled(patterns: tuple[str, ...]) -> Globs:
     """The globs, ready to match."""
     if any(len(pattern) > GLOB_CHARACTERS for pattern in patterns):
         raise ValueError(f"a glob is longer than {GLOB_CHARACTERS} characters")
-    return ToolNames(patterns)
+    return Globs(patterns)
