@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hitl_mcp.bridge_frames import Lines, answered, frame_of, id_key
+from hitl_mcp.bridge_frames import Lines, TooLong, answered, frame_of, id_key
 
 MODERN = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
 
@@ -18,7 +18,7 @@ def test_lines_are_the_same_however_the_stream_is_cut(texts: list[bytes], sizes:
     """Chunks end anywhere; lines are whole, in order, and blank ones are left out."""
     stream = b"".join(text + b"\n" for text in texts)
     lines = Lines(100)
-    found: list[bytes | None] = []
+    found: list[bytes | TooLong] = []
     for size in [*sizes, len(stream)]:
         found += lines.feed(stream[:size])
         stream = stream[size:]
@@ -31,18 +31,44 @@ def test_a_line_over_the_limit_is_named_once_and_skipped(chunk_bytes: int) -> No
     """The lines around it are whole, and one of exactly the limit passes."""
     stream = b"a\n" + b"x" * 10 + b"\n" + b"y" * 11 + b"\n" + b"z" * 95 + b"\nb\n"
     lines = Lines(10)
-    found: list[bytes | None] = []
+    found: list[bytes | TooLong] = []
     for start in range(0, len(stream), chunk_bytes):
         found += lines.feed(stream[start : start + chunk_bytes])
-    assert found == [b"a", b"x" * 10, None, None, b"b"]
+    assert [line if isinstance(line, bytes) else None for line in found] == [b"a", b"x" * 10, None, None, b"b"]
 
 
-def test_a_line_without_an_end_is_not_kept() -> None:
-    """Its memory is given back at the limit, not at its newline."""
-    lines = Lines(10)
-    assert list(lines.feed(b"x" * 11)) == [None]
+def test_of_a_line_that_is_too_long_only_its_two_ends_are_kept() -> None:
+    """The rest of its memory is given back at the limit, not at its newline."""
+    lines = Lines(1000)
+    assert list(lines.feed(b"a" * 1001)) == []
     assert [line for _ in range(100) for line in lines.feed(b"x" * 1000)] == []
-    assert list(lines.feed(b"\nb\n")) == [b"b"]
+    assert len(lines._begun) <= 256
+    long, next_line = lines.feed(b"z\nb\n")
+    assert isinstance(long, TooLong)
+    assert (long.head, long.end, next_line) == (b"a" * 256, b"x" * 255 + b"z", b"b")
+
+
+@pytest.mark.parametrize(
+    ("frame", "id"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"?"}}', 7),
+        (b'{"jsonrpc": "2.0", "id": "a-1", "method": "tools/call", "params": {"name": "?"}}', "a-1"),
+        (b'{"method":"tools/call","params":{"name":"?"},"jsonrpc":"2.0","id":0}', 0),
+        (b'{"method":"tools/call","params":{"name":"?","jsonrpc":"2.0","id":7}}', None),
+        (b'{"jsonrpc":"2.0","id":7,"result":{"a":"?"}}', None),
+        (b'{"result":{"a":"?"},"jsonrpc":"2.0","id":7}', None),
+        (b'{"jsonrpc":"2.0","method":"notifications/x","params":{"a":"?"}}', None),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"tools/call","params":{"a":"?"}}', None),
+        (b"?", None),
+    ],
+)
+def test_the_id_of_a_request_that_is_too_long_is_read_at_its_beginning_or_end(
+    frame: bytes, id: int | str | None
+) -> None:
+    """That of an answer is one of the gateway's own, and nobody waits for an answer to a notification."""
+    (line,) = Lines(1000).feed(frame.replace(b"?", b"x" * 2000) + b"\n")
+    assert isinstance(line, TooLong)
+    assert line.id == id
 
 
 def test_ids_that_json_tells_apart_are_told_apart() -> None:

@@ -30,6 +30,7 @@ from hitl_mcp import __version__
 from hitl_mcp.audit import SEALS_FILE, Checkpoints, Evidence, signer_of
 from hitl_mcp.backups import Keeping
 from hitl_mcp.catalog import SEPARATOR, Catalog
+from hitl_mcp.clients import Clients
 from hitl_mcp.clock import Clock
 from hitl_mcp.config import Config, load_config, policy_sources
 from hitl_mcp.deadlines import Deadlines
@@ -37,22 +38,35 @@ from hitl_mcp.decider import Decider
 from hitl_mcp.errors import ConfigError, Finding, UnresolvedSecret
 from hitl_mcp.executor import Executor
 from hitl_mcp.gate import Gate
+from hitl_mcp.offers import Offers
 from hitl_mcp.pins import Pins, open_pins
 from hitl_mcp.policy import Policy, load_policy
 from hitl_mcp.policy_files import PolicyFiles, Signature, signature_of
 from hitl_mcp.previews import Previews
 from hitl_mcp.probes import Probes
 from hitl_mcp.readings import Readings
+from hitl_mcp.releasing import Releasing
 from hitl_mcp.retention import Retention
 from hitl_mcp.review import Review
 from hitl_mcp.secrets import Secrets
 from hitl_mcp.state_dir import RunningGateway, StateDir, bind_private_socket
-from hitl_mcp.store import SqliteStore, open_sqlite
-from hitl_mcp.surfaces.agents import AgentParts, AgentServer, AgentSocket, AgentsOverHttp
-from hitl_mcp.surfaces.api import ApiParts, control_routes, page_routes
+from hitl_mcp.store import SqliteStore, key_from_file, open_sqlite
+from hitl_mcp.surfaces.agents import (
+    WELL_KNOWN,
+    AgentParts,
+    AgentServer,
+    AgentSocket,
+    AgentsOverHttp,
+    Asking,
+    Mode,
+    OAuthDoor,
+    States,
+    oauth_door,
+)
+from hitl_mcp.surfaces.api import ApiParts, Evaluating, callback_route, control_routes, page_routes
 from hitl_mcp.surfaces.doors import guarded
 from hitl_mcp.surfaces.web import web_routes
-from hitl_mcp.upstreams import Upstreams
+from hitl_mcp.upstreams import SignIns, Upstreams
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +110,11 @@ class Core:
     written: Written
     store: SqliteStore
     upstreams: Upstreams
+    sign_ins: SignIns
     catalog: Catalog
     executor: Executor
     gate: Gate
+    releasing: Releasing
     review: Review
     clock: Clock
     decider: Decider
@@ -111,12 +127,18 @@ class Gateway:
     """The running gateway: where it is reached, how it is, and how it stops."""
 
     def __init__(
-        self, state: StateDir, core: Core, reached: RunningGateway, agents_without_token: dict[str, str]
+        self,
+        state: StateDir,
+        core: Core,
+        reached: RunningGateway,
+        agents_without_token: dict[str, str],
+        oauth: OAuthDoor | None,
     ) -> None:
         self._state = state
         self._core = core
         self.reached = reached
         self._agents_without_token = agents_without_token
+        self._oauth = oauth
         self.stopping = anyio.Event()
 
     def status(self) -> dict[str, Any]:
@@ -129,12 +151,13 @@ class Gateway:
             "paused": {"by": paused.by, "at": paused.at, "reason": paused.reason} if paused else None,
             "store": {"broken": core.store.broken, "trouble": trouble.as_dict() if trouble else None},
             "tampered": list(core.store.tampered),
+            "tampering": core.store.tampering,
             "clock_set_back_seconds": core.clock.set_back_seconds,
-            "checkpoints": {"problem": core.keeping.checkpoints.problem},
+            "checkpoints": {"problem": core.keeping.checkpoints.problem, "doubt": core.keeping.checkpoints.doubt},
             "policy": self._policy_status(),
             "upstreams": [self._upstream_status(name) for name in core.upstreams.names()],
             "agents": [{"name": name, "problem": why} for name, why in self._agents_without_token.items()],
-            "warnings": list(core.catalog.warnings),
+            "warnings": [*core.catalog.warnings, *(self._oauth.warnings if self._oauth else ())],
         }
 
     def _policy_status(self) -> dict[str, Any]:
@@ -146,7 +169,13 @@ class Gateway:
         upstream = self._core.upstreams.get(name)
         if upstream is None:
             return {"name": name, "state": "down", "detail": "not there", "tools": 0}
-        return {"name": name, "state": upstream.state, "detail": upstream.detail, "tools": len(upstream.tools)}
+        return {
+            "name": name,
+            "state": upstream.state,
+            "detail": upstream.detail,
+            "tools": len(upstream.tools),
+            "sign_in": self._core.sign_ins.link(name),
+        }
 
     def tools(self) -> list[dict[str, Any]]:
         """Every tool that agents may call, with its schema and the rules that name it."""
@@ -206,16 +235,22 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
     clock, evidence, signer = Clock(), Evidence.of(written.config, state), signer_of(state)
     seals_file = Path(state.file(SEALS_FILE))
     async with open_sqlite(evidence.record, clock, seals_file) as store, anyio.create_task_group() as tasks:
+        checkpoints = Checkpoints(store, signer)
+        await checkpoints.look_back()
         left = await store.recover()
         if left:
             logger.warning("%d calls were running when the gateway last stopped: their outcome is unknown", left)
         await store.expire_due()
-        upstreams = Upstreams(written.config.upstreams, written.secrets, directory=written.config.path.parent)
+        sign_ins = SignIns(state)
+        upstreams = Upstreams(
+            written.config.upstreams, written.secrets, directory=written.config.path.parent, sign_ins=sign_ins
+        )
         decider = Decider(written.policy, written.config.people, clock)
         pins = await open_pins(store)
         catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
-        gate = Gate(store, catalog, decider, executor, tasks)
+        clients = Clients(written.config.clients)
+        gate = Gate(store, catalog, decider, executor, tasks, clients, Offers(upstreams))
         review = Review(store, written.config.people, clock)
         policy_files = PolicyFiles(written.config, written.policy_looks, decider, catalog, store, clock)
         tasks.start_soon(pins.run, store)
@@ -223,7 +258,6 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
         tasks.start_soon(executor.run_approved)
         tasks.start_soon(Deadlines(store, clock).run)
         tasks.start_soon(Retention(store, written.config.retention).run)
-        checkpoints = Checkpoints(store, signer)
         tasks.start_soon(checkpoints.run)
         tasks.start_soon(policy_files.run)
         readings = Readings(store, catalog, decider, executor, clock)
@@ -233,9 +267,11 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
             written=written,
             store=store,
             upstreams=upstreams,
+            sign_ins=sign_ins,
             catalog=catalog,
             executor=executor,
             gate=gate,
+            releasing=Releasing(gate, clock),
             review=review,
             clock=clock,
             decider=decider,
@@ -265,9 +301,11 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
         config=str(config.path),
     )
     tokens, without_token = _agent_tokens(core.written)
-    gateway = Gateway(state, core, reached, without_token)
-    agents = AgentServer(_agent_parts(core, reached.url, tasks))
-    over_http = AgentsOverHttp(agents, tokens)
+    oauth = oauth_door(config.oauth, config.people, config.review.public_url) if config.oauth else None
+    gateway = Gateway(state, core, reached, without_token, oauth)
+    states = States(key_from_file(Path(state.file(SEALS_FILE))), core.clock)
+    agents = AgentServer(_agent_parts(core, reached.url, tasks, states))
+    over_http = AgentsOverHttp(agents, tokens if config.http_enabled else {}, oauth)
     parts = ApiParts(
         store=core.store,
         review=core.review,
@@ -280,10 +318,16 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
         pins=core.pins,
         public_url=reached.url,
         keeping=core.keeping,
+        evaluating=Evaluating(
+            core.releasing, over_http.agent_of, config.wait_seconds, lambda call_id: f"{reached.url}/#call={call_id}"
+        ),
     )
-    routes = [*page_routes(parts), *web_routes()]
+    core.sign_ins.open_at(reached.url)
+    routes = [*page_routes(parts), callback_route(core.sign_ins), *web_routes()]
     if config.http_enabled:
         routes.append(Route("/mcp", endpoint=over_http))
+        if oauth is not None:
+            routes += [Route(WELL_KNOWN + path, endpoint=oauth.resource, methods=["GET"]) for path in ("", "/mcp")]
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(over_http.running())
         page = guarded(_application(routes), port=port, public_url=config.review.public_url)
@@ -304,9 +348,14 @@ def _application(routes: list[Route]) -> Starlette:
     return app
 
 
-def _agent_parts(core: Core, url: str, tasks: TaskGroup) -> AgentParts:
+def _agent_parts(core: Core, url: str, tasks: TaskGroup, states: States) -> AgentParts:
+    config = core.written.config
+
     def spawn(function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         tasks.start_soon(function, *arguments)
+
+    def review_url(call_id: str) -> str:
+        return f"{url}/#call={call_id}"
 
     return AgentParts(
         gate=core.gate,
@@ -315,8 +364,20 @@ def _agent_parts(core: Core, url: str, tasks: TaskGroup) -> AgentParts:
         upstreams=core.upstreams,
         store=core.store,
         wait_seconds=core.written.config.wait_seconds,
-        review_url=lambda call_id: f"{url}/#call={call_id}",
+        review_url=review_url,
         spawn=spawn,
+        states=states,
+        is_named=lambda name: core.decider.policy.names(name),
+        asking=Asking(
+            store=core.store,
+            review=core.review,
+            people=config.people,
+            states=states,
+            clock=core.clock,
+            review_url=review_url,
+            modes=frozenset(Mode(name) for name in config.ask_in_client),
+        ),
+        releasing=core.releasing,
     )
 
 

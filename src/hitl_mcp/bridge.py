@@ -33,6 +33,7 @@ from hitl_mcp.bridge_frames import (
     INVALID_REQUEST,
     Frame,
     Lines,
+    TooLong,
     answered,
     cancelled_line,
     error_body,
@@ -238,9 +239,9 @@ class Bridge:
     def _from_client(self) -> None:
         data = os.read(STDIN, READ_BYTES)
         for line in self._client_lines.feed(data or b"\n"):  # a last line may lack its newline
-            if line is None:
+            if isinstance(line, TooLong):
                 text = f"a message of more than {limits.CLIENT_LINE_BYTES} bytes was refused, so nothing ran"
-                self._answer(None, error_body(INVALID_REQUEST, text))
+                self._answer(line, error_body(INVALID_REQUEST, text))
             else:
                 self._take_from_client(line)
         if not data:
@@ -294,8 +295,8 @@ class Bridge:
         self._waiting = deque(frames)
         self._waiting_bytes = sum(len(frame.line) for frame in frames)
 
-    def _answer(self, frame: Frame | None, body: dict[str, Any]) -> None:
-        answer = {"jsonrpc": "2.0", "id": frame.id if frame else None, **body}
+    def _answer(self, frame: Frame | TooLong, body: dict[str, Any]) -> None:
+        answer = {"jsonrpc": "2.0", "id": frame.id, **body}
         self._for_client += json.dumps(answer).encode() + b"\n"
 
     # -- the gateway's side -------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ class Bridge:
             self._lost(link)
             return
         for line in link.lines.feed(data):
-            if line is None:
+            if isinstance(line, TooLong):
                 self._lost(link)
             else:
                 self._take_from_gateway(link, line)

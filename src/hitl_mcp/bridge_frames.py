@@ -43,6 +43,9 @@ _ID_AT_END = re.compile(rb', ?"jsonrpc": ?"2\.0", ?"id": ?' + _ID + rb"\}$")
 _END_BYTES = 256
 """What of a line's end is looked at: more than an id of usual length takes."""
 
+_BEGINS_WITH_ID = re.compile(rb'\{"jsonrpc": ?"2\.0", ?"id": ?' + _ID + rb', ?"method"')
+_BEGINS_WITH_METHOD = re.compile(rb'\{"method"')
+
 _ANSWER = re.compile(rb'\{"jsonrpc":"2\.0","id":' + _ID + rb',"(result|error)":')
 
 
@@ -109,33 +112,51 @@ def answered(line: bytes) -> tuple[str, bool] | None:
     return (found[1].decode(), found[2] == b"error") if found else None
 
 
+class TooLong:
+    """A line that was longer than the limit: its beginning and its end, in which a request's id stands."""
+
+    __slots__ = ("end", "head")
+
+    def __init__(self, head: bytes, end: bytes) -> None:
+        self.head = head
+        self.end = end
+
+    @property
+    def id(self) -> str | int | None:
+        """The id of the request that it is, where that can be read: its sender waits for an answer with it."""
+        found = _BEGINS_WITH_ID.match(self.head)
+        if found is None and _BEGINS_WITH_METHOD.match(self.head):
+            found = _ID_AT_END.search(self.end)
+        if found is None:
+            return None
+        return found[1][1:-1].decode() if found[1].startswith(b'"') else int(found[1])
+
+
 class Lines:
-    """Cuts a stream of bytes into whole lines; None stands for a line that was longer than the limit."""
+    """Cuts a stream of bytes into whole lines; of one that was longer than the limit only its two ends are kept."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._begun = bytearray()
-        self._skipping = False
+        self._head: bytes | None = None
+        """How the line begins that is too long already; then `_begun` holds no more than its end."""
 
-    def feed(self, data: bytes) -> Iterator[bytes | None]:
+    def feed(self, data: bytes) -> Iterator[bytes | TooLong]:
         """The lines that end in `data`, without their newline; blank ones are left out."""
         *ended, rest = data.split(b"\n")
         for part in ended:
             line = bytes(self._begun) + part if self._begun else part
             self._begun.clear()
-            if self._skipping:
-                self._skipping = False
-            elif len(line) > self._limit_bytes:
-                yield None
+            head, self._head = self._head, None
+            if head is not None or len(line) > self._limit_bytes:
+                yield TooLong(line[:_END_BYTES] if head is None else head, line[-_END_BYTES:])
             elif line.strip():
                 yield line
-        if self._skipping:
-            return
         self._begun += rest
-        if len(self._begun) > self._limit_bytes:
-            self._begun.clear()
-            self._skipping = True
-            yield None
+        if self._head is None and len(self._begun) > self._limit_bytes:
+            self._head = bytes(self._begun[:_END_BYTES])
+        if self._head is not None:
+            del self._begun[:-_END_BYTES]
 
 
 def read_message(line: bytes) -> dict[str, Any] | None:

@@ -311,3 +311,23 @@ async def test_an_unknown_call_is_a_finding_and_no_gateway_is_cannot_tell(office
     with site(short_dir) as quiet:
         asked = await anyio.to_thread.run_sync(lambda: quiet.run("policy", "explain", "c_nothing"))
     assert (asked.returncode, "start one with `hitl-mcp serve`" in asked.stderr) == (3, True)
+
+
+OF_CLIENTS = """\
+version: 1
+rules:
+  - {id: shell, tool: claude-code__Bash, effect: hold, reason: it runs a command}
+  - {id: other, tool: codex__shell, effect: hold, reason: it runs a command}
+"""
+
+
+def test_rules_for_clients_own_tools_are_held_against_the_clients_of_the_config(run: Run) -> None:
+    """A client that the config names is known, though nobody lists its tools; another one is a mistake."""
+    Path("clients.yaml").write_text(OF_CLIENTS, encoding="utf-8")
+    config = "upstreams: {bank: {command: bank}}\nclients: [claude-code]\npolicies: [clients.yaml]\n"
+    Path("hitl.yaml").write_text(config, encoding="utf-8")
+    code, out, err = run("check", "--tools", "bank=tools.json")
+    assert (code, err) == (1, "")
+    assert "clients.yaml:4:23: no upstream is called `codex`" in out
+    assert "no upstream is called `claude-code`" not in out
+    assert "the tools of `claude-code` are not known: what concerns them was not held against them" in out

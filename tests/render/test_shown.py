@@ -10,6 +10,7 @@ import pytest
 
 from hitl_mcp.answers import call_answer
 from hitl_mcp.calls import (
+    RUNS_ELSEWHERE,
     CallRecord,
     Effect,
     HistoryUsed,
@@ -247,3 +248,21 @@ def test_a_preview_that_is_not_there_says_why() -> None:
     (card,) = shown(replace(record, previews=(failed,)), PEOPLE)["previews"]
     assert (card["waiting"], card["result"], card["arguments"]) == (False, None, None)
     assert card["problem"][0]["segments"][0]["text"] == "no answer within 5 s"
+
+
+def test_a_call_that_the_agents_own_program_runs_is_shown_as_such() -> None:
+    """Approved it waits for its agent; released nobody knows what came of it; and it is bound to no upstream."""
+    record = record_with({"command": "make"})
+    elsewhere = replace(record, call=replace(record.call, fingerprint=RUNS_ELSEWHERE, definition=RUNS_ELSEWHERE))
+    approved = shown(replace(elsewhere, status=Status.APPROVED), PEOPLE)
+    released = shown(replace(elsewhere, status=Status.RELEASED), PEOPLE)
+    assert approved["headline"] == (
+        "Approved; it is released when the agent asks for it again, and the agent's own program runs it"
+    )
+    assert released["headline"] == (
+        "Released: the agent's own program runs it itself, and what came of it is not known here"
+    )
+    assert (released["outcome"], released["runs_elsewhere"]) == (None, True)
+    assert [row["name"] for row in released["binding"]] == ["runs", "policy", "this call"]
+    assert "in the agent's own program, not here" in terminal_text(released)
+    assert [row["name"] for row in shown(record, PEOPLE)["binding"]][:2] == ["upstream", "tool definition"]

@@ -64,6 +64,9 @@ def said(answer: CallToolResult) -> str:
 
 # By hand.
 
+LINE_BYTES = 4 * 1024 * 1024
+"""The longest answer that is read; a message has a mebibyte, and an answer may hold it twice."""
+
 
 @dataclass
 class Raw:
@@ -117,7 +120,7 @@ async def raw_agent(place: Site, door: str, era: str) -> AsyncIterator[Raw]:
 async def _lines(place: Site, door: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     if door == "socket":
         running = place.state.read_gateway()
-        reader, writer = await asyncio.open_unix_connection(running.agent_socket if running else "")
+        reader, writer = await asyncio.open_unix_connection(running.agent_socket if running else "", limit=LINE_BYTES)
         yield reader, writer
         writer.close()
         await writer.wait_closed()
@@ -127,6 +130,7 @@ async def _lines(place: Site, door: str) -> AsyncIterator[tuple[asyncio.StreamRe
         env=place.environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=LINE_BYTES,
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError("there is no pipe to the bridge")

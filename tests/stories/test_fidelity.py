@@ -132,7 +132,7 @@ async def test_the_list_has_the_same_order_every_time_at_every_door(place: Site)
                 orders += [list(await listed(agent)) for _ in range(2)]
     assert len(orders) == 8
     assert all(order == orders[0] for order in orders)
-    assert orders[0][:3] == ["hitl_wait", "hitl_status", "hitl_withdraw"]
+    assert orders[0][:3] == ["hitl_status", "hitl_wait", "hitl_withdraw"]
     assert orders[0][3:] == sorted(orders[0][3:])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 from hitl_mcp.canonical import canonical_text, digest_of
-from hitl_mcp.pins import Offer
+from hitl_mcp.pins import Proposed
 from hitl_mcp.store import SqliteStore
 from tests.surfaces.desk import Desk
 
@@ -39,9 +39,9 @@ AFTER: dict[str, Any] = {
 }
 
 
-def offer(tool: dict[str, Any]) -> dict[str, Offer]:
+def offer(tool: dict[str, Any]) -> dict[str, Proposed]:
     """What the upstream says the tool is."""
-    return {"mail__send_mail": Offer("mail", digest_of(tool), canonical_text(tool))}
+    return {"mail__send_mail": Proposed("mail", digest_of(tool), canonical_text(tool))}
 
 
 async def change(desk: Desk) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Route, expect
 
-from hitl_mcp.calls import Outcome, Status, VerdictKind
+from hitl_mcp.calls import RUNS_ELSEWHERE, Outcome, Status, VerdictKind
 from tests.samples import claim, held, verdict
 from tests.surfaces.desk import Desk
 from tests.surfaces.seats import HARD, PHONE, Seat, seat_at
@@ -267,3 +268,22 @@ async def test_what_became_of_an_unknown_call_is_said_with_evidence(desk: Desk, 
     assert after.outcome is not None
     assert after.outcome.detail == "it happened, as dana found: The mail is in the outbox, 14:02."
     assert after.events[-1].by == "reviewer:dana"
+
+
+async def test_a_released_call_is_not_said_to_have_run(desk: Desk, dana: Seat) -> None:
+    """Approved it waits for its agent, whose own program runs it; released, the page knows of no outcome."""
+    names: dict[str, Any] = {"upstream": "claude-code", "tool": "Bash", "name": "claude-code__Bash"}
+    elsewhere: dict[str, Any] = {"fingerprint": RUNS_ELSEWHERE, "definition": RUNS_ELSEWHERE}
+    record = await desk.hold({"command": "make"}, **names, **elsewhere)
+    await dana.sign_in("dana", f"&call={record.id}")
+    await dana.ready_to_approve()
+    await dana.press_at(dana.approve)
+    await dana.sees(".headline", "Approved; it is released when the agent asks for it again")
+    await dana.sees(f'a.row[data-id="{record.id}"] .state', "approved, until the agent asks again")
+    assert await claim(desk.store, await desk.store.get(record.id)) is not None
+    await dana.sees(
+        ".headline", "Released: the agent's own program runs it itself, and what came of it is not known here"
+    )
+    await dana.sees(f'a.row[data-id="{record.id}"] .state', "released, the agent runs it itself")
+    await expect(dana.page.locator(".card.outcome")).to_have_count(0)
+    assert await status_of(desk, record.id) is Status.RELEASED

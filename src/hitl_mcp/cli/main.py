@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from types import MappingProxyType
 
 import click
 
 from hitl_mcp import __version__
-from hitl_mcp.cli import policy, record, reviewing, serving, tools, trying
 from hitl_mcp.cli.client import NoGateway, Refused
 from hitl_mcp.errors import ConfigError, HitlError, PolicyError, StateDirectoryError, StoreError
 
 MISUSE, CANNOT_TELL, FINDING = 2, 3, 1
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+MODULES = MappingProxyType(
+    {
+        "serving": ("serve", "stdio", "status", "stop"),
+        "reviewing": ("review", "pending", "show", "approve", "reject", "resolve", "pause", "resume"),
+        "tools": ("tools",),
+        "policy": ("policy",),
+        "record": ("audit", "backup", "restore"),
+        "trying": ("demo", "doctor"),
+    }
+)
+"""Which module has which commands. Only the module of the command that is run is imported: all of them take as long as
+most commands do."""
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for names in MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, names in MODULES.items():
+            if cmd_name in names:
+                found: tuple[click.Command, ...] = import_module(f"hitl_mcp.cli.{module}").COMMANDS
+                return next(command for command in found if command.name == cmd_name)
+        return None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hitl-mcp")
 def hitl_mcp() -> None:
     """An approval gate between AI agents and the tools that can do harm."""
-
-
-for commands in (serving, reviewing, tools, policy, record, trying):
-    for command in commands.COMMANDS:
-        hitl_mcp.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

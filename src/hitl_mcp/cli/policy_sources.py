@@ -141,7 +141,7 @@ def _saved(asked: PolicyAsked, config: Config | None) -> KnownTools:
             raise click.UsageError(f"whose tools are these? write `--tools NAME={file}`")
         tools += [Tool(f"{name}__{one['name']}", one.get("inputSchema")) for one in _tools_in(file)]
         listed.add(name)
-    return KnownTools(tuple(tools), frozenset(listed), frozenset(config.upstreams) if config else None)
+    return KnownTools(tuple(tools), frozenset(listed), _tool_sources(config) if config else None)
 
 
 def _tools_in(file: str) -> list[dict[str, Any]]:
@@ -157,11 +157,16 @@ def _tools_in(file: str) -> list[dict[str, Any]]:
     return tools
 
 
+def _tool_sources(config: Config) -> frozenset[str]:
+    """Whatever may stand before `__`: upstreams, and clients, whose own tools nobody lists."""
+    return frozenset((*config.upstreams, *config.clients))
+
+
 def _live(path: str, config: Config | None) -> KnownTools:
     """What a running gateway knows; nothing where none runs or no config says which."""
     if config is None:
         return KnownTools()
-    upstreams = frozenset(config.upstreams)
+    upstreams = _tool_sources(config)
     try:
         with control(path) as gateway:
             status, answer = gateway.get("/api/status"), gateway.get("/api/tools")

@@ -86,6 +86,7 @@ def status(config: str, as_json: bool) -> int:
         _print_status(answer)
     usable = answer["store"]["trouble"] is None and answer["policy"]["problem"] is None
     usable = usable and not answer["blocked_tools"] and not answer["tampered"]
+    usable = usable and answer["tampering"] is None
     healthy = usable and all(one["state"] != "down" for one in answer["upstreams"])
     return 0 if healthy else 1
 
@@ -104,19 +105,27 @@ def _print_status(answer: dict[str, Any]) -> None:
     if answer["tampered"]:
         click.echo(f"  TAMPERING: changed outside the gateway: {', '.join(answer['tampered'])}")
         click.echo("    help: none of them ran; `hitl-mcp audit verify` says what else was changed")
+    if answer["tampering"]:
+        click.echo(f"  TAMPERING: the record is not as the gateway left it: {answer['tampering']}")
+        click.echo("    help: all that was open has ended; `hitl-mcp audit verify` says what does not fit")
     if (behind := answer["clock_set_back_seconds"]) > 0:
         click.echo(
             f"  THE CLOCK WAS SET BACK by {behind:.0f} s; the gateway keeps its own time until it is started again"
         )
     if (problem := answer["checkpoints"]["problem"]) is not None:
         click.echo(f"  THE RECORD IS NOT SIGNED: {problem}")
+    if (doubt := answer["checkpoints"]["doubt"]) is not None:
+        click.echo(f"  CANNOT TELL: {doubt}")
     if answer["policy"]["problem"]:
         click.echo(f"  THE POLICY FILES CANNOT BE USED; in force is the policy of {answer['policy']['since']}:")
         for line in answer["policy"]["problem"]["findings"].splitlines():
             click.echo(f"    {line}")
     for upstream in answer["upstreams"]:
         count = f"{upstream['tools']} tools"
-        click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
+        if upstream["sign_in"]:
+            click.echo(f"  upstream `{upstream['name']}` wants you to sign in: open {upstream['sign_in']}")
+        else:
+            click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
     for tool in answer["blocked_tools"]:
         click.echo(f"  BLOCKED {tool['name']}: {tool['state']} since it was accepted; see `hitl-mcp tools diff`")
     for agent in answer["agents"]:

@@ -39,6 +39,7 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Sh
         "headline": headline(record),
         "sentence": _segments(_sentence(record)),
         "agent": _segments(marked(record.call.agent, "name")),
+        "runs_elsewhere": record.call.runs_elsewhere,
         "owner": agent.owner if agent else None,
         "arguments": _json_shown(record.call.arguments_json),
         "meta": None if record.call.meta_json == "{}" else _json_shown(record.call.meta_json),
@@ -83,6 +84,8 @@ def headline(record: CallRecord) -> str:
     """Where a call stands, in one sentence of ours."""
     if record.status is Status.APPROVED and record.decision.undo_seconds:
         return f"Approved; it starts at {for_people(record.starts_at)} unless someone rejects it before"
+    if record.awaits_its_agent:
+        return "Approved; it is released when the agent asks for it again, and the agent's own program runs it"
     if record.status is Status.REJECTED and record.rejection is not None:
         return f"Rejected by {plain_text(record.rejection.reviewer)}; it was not run"
     return _HEADLINES[record.status]
@@ -105,6 +108,7 @@ _HEADLINES = {
     Status.EXPIRED: "Expired; it was not run",
     Status.WITHDRAWN: "Withdrawn by the agent; it was not run",
     Status.INVALIDATED: "No longer valid; it was not run",
+    Status.RELEASED: "Released: the agent's own program runs it itself, and what came of it is not known here",
 }
 
 
@@ -263,9 +267,10 @@ def _standing(record: CallRecord, reviewer: Reviewer) -> Shown:
 
 def _binding_shown(record: CallRecord) -> list[Shown]:
     """What an approval is bound to, named: change one of these and the approval is worth nothing."""
+    elsewhere = (("runs", "in the agent's own program, not here"),)
+    of_upstream = (("upstream", record.call.fingerprint), ("tool definition", record.call.definition))
     rows = (
-        ("upstream", record.call.fingerprint),
-        ("tool definition", record.call.definition),
+        *(elsewhere if record.call.runs_elsewhere else of_upstream),
         ("policy", record.decision.policy),
         ("this call", record.digest),
     )

@@ -12,7 +12,7 @@ import mcp_types as t
 from mcp.server import Server, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
-from hitl_mcp.surfaces.agents.server import Caller, ToolRequest
+from hitl_mcp.surfaces.agents.asked import Caller, ClientRequest
 
 FORM: dict[str, Any] = {"type": "object", "properties": {"sure": {"type": "boolean"}}}
 
@@ -31,7 +31,7 @@ class SmallServer(Server[Any]):
         self.connections.append(caller)
         yield
 
-    async def answer(self, asked: ToolRequest) -> dict[str, Any]:
+    async def answer(self, asked: ClientRequest) -> dict[str, Any]:
         """What a modern client's call is answered with, where the connection hands it over past the SDK."""
         ctx = SimpleNamespace(request=None, lifespan_context=asked.caller)
         result = await self._call(ctx, t.CallToolRequestParams(name=asked.name))  # type: ignore[arg-type]

@@ -81,6 +81,35 @@ def test_a_request_whose_id_is_none_is_answered_and_not_taken_for_a_notification
     assert (answer["id"], answer["error"]["data"]) == (None, {"path": "$.id"})
 
 
+@pytest.mark.parametrize(
+    ("frame", "id"),
+    [
+        ('{"jsonrpc":"2.0","id":7,"method":"x","params":?}', 7),
+        (' { "jsonrpc" : "2.0", "id" : "a-1", "method":"x","params":?}', "a-1"),
+        ('{"id":-7,"params":?,"jsonrpc":"2.0"}', -7),
+        ('{"method":"x","params":?,"jsonrpc":"2.0","id":"é"}', None),
+        ('{"method":"x","params":?,"jsonrpc":"2.0", "id": 7 } ', 7),
+        ('{"method":"x","id":7,"params":?}', None),
+        ('{"jsonrpc":"2.0","id":1.5,"params":?}', None),
+        ('{"params":{"a":?,"id":7}}', None),
+    ],
+)
+def test_what_is_nested_too_deep_to_be_read_is_answered_under_the_id_at_its_beginning_or_end(
+    frame: str, id: int | str | None
+) -> None:
+    """There every client writes it; a member `id` of something inside is not taken for it."""
+    nested = "[" * 100_000 + "]" * 100_000
+    assert answer_to(frame.replace("?", nested).encode())["id"] == id
+
+
+@pytest.mark.parametrize("sent", ["true", "1.5", "null", "{}", "[]"])
+def test_a_progress_token_that_could_not_be_sent_back_as_it_was_is_refused(sent: str) -> None:
+    """Else progress would come under another one, for which nobody listens."""
+    answer = answer_to(call(f'{{}},"_meta":{{"progressToken":{sent}}}'))
+    assert answer["error"]["data"] == {"path": "$.params._meta.progressToken"}
+    assert (answer["id"], answer["error"]["code"]) == (7, INVALID_PARAMS)
+
+
 @pytest.mark.parametrize("body", ['"result":{"a":1,"a":2}', '"result":7', '"error":{"code":"x"}', '"error":{}'])
 def test_a_broken_answer_is_not_answered_under_its_id(body: str) -> None:
     """The id is one of ours: sent back, it would seem to answer a request of the client with the same one."""

@@ -31,7 +31,8 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from hitl_mcp.surfaces.agents.server import AgentServer, Caller, ToolRequest, check_call
+from hitl_mcp.surfaces.agents.asked import Caller, of_modern
+from hitl_mcp.surfaces.agents.server import AgentServer, check_call
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +141,7 @@ async def _serve_modern(server: AgentServer, caller: Caller, dispatcher: JSONRPC
             raise MCPError(route.code, route.message, route.data)
         if method == "tools/call" and params is not None:
             check_call(route.protocol_version, params)
-            asked = ToolRequest.of(caller, context.request_id, route.protocol_version, params, context.progress)
-            return await server.answer(asked)
+            return await server.answer(of_modern(caller, context, route.protocol_version, params))
         return await _by_the_sdk(handler, context, method, params)
 
     await dispatcher.run(on_request, _drop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from mcp_types import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage, JSONRPCRequest
@@ -12,6 +13,12 @@ from pydantic import ValidationError
 from hitl_mcp.canonical import parse_strict
 from hitl_mcp.errors import ArgumentsRefused
 from hitl_mcp.limits import DEPTH_LEVELS, MESSAGE_BYTES
+
+_ID = rb'(0|-?[1-9][0-9]{0,15}|"[^"\\\x00-\x1f\x80-\xff]{0,200}")\s*'
+_ID_AT_BEGINNING = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*' + _ID + rb"[,}]")
+_ID_AT_END = re.compile(rb',\s*"id"\s*:\s*' + _ID + rb"\}\s*$")
+_END_BYTES = 256
+"""What of a frame's end is looked at: more than an id of usual length takes."""
 
 ENVELOPE_LEVELS = 2
 """A message nests its arguments two levels deep (the message, its params); they get their full depth besides."""
@@ -46,7 +53,8 @@ def read_frame(raw: bytes) -> JSONRPCMessage:
     problem = _why_no_message(value)
     if problem is not None:
         path, what = problem
-        raise FrameRefused(INVALID_REQUEST, f"{path}: {what}", frame_id=_usable_id(value), path=path)
+        code = INVALID_PARAMS if path.startswith("$.params.") else INVALID_REQUEST
+        raise FrameRefused(code, f"{path}: {what}", frame_id=_usable_id(value), path=path)
     try:
         if "method" in value and "id" in value:
             return JSONRPCRequest.model_validate(value, by_name=False)
@@ -75,19 +83,35 @@ def _why_no_message(value: dict[str, Any]) -> tuple[str, str] | None:
         return "$.method", "it must be a string"
     if not isinstance(value.get("params"), dict | None):
         return "$.params", "it must be an object"
+    if _is_odd_progress_token(value.get("params")):
+        return "$.params._meta.progressToken", "it must be a string or an integer"
     # Only an error may say that it does not know which request it is about.
     if "id" in value and not _is_id(value["id"]) and not (value["id"] is None and kinds == ["error"]):
         return "$.id", "it must be a string or an integer"
     return None
 
 
+def _is_odd_progress_token(params: dict[str, Any] | None) -> bool:
+    """Whether progress would be reported under another token than was sent: the SDK makes a number of `true`."""
+    meta = params.get("_meta") if params else None
+    return isinstance(meta, dict) and "progressToken" in meta and not _is_id(meta["progressToken"])
+
+
 def _id_of(raw: bytes) -> str | int | None:
     """The id of a frame that was refused, read leniently: only so that its sender gets an answer it can match."""
     try:
         value = json.loads(raw)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return _id_at_an_end(raw)
+    except ValueError:
         return None
     return _usable_id(value) if isinstance(value, dict) else None
+
+
+def _id_at_an_end(raw: bytes) -> str | int | None:
+    """The id of a frame that is nested too deep to be read: it stands before all that is nested, or behind it."""
+    found = _ID_AT_BEGINNING.match(raw) or _ID_AT_END.search(raw, max(0, len(raw) - _END_BYTES))
+    return _usable_id({"method": "", "id": json.loads(found[1])}) if found else None
 
 
 def _usable_id(value: dict[str, Any]) -> str | int | None:

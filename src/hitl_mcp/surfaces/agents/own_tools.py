@@ -8,8 +8,11 @@ from typing import Any
 from hitl_mcp.answers import call_answer, not_changed_answer, open_calls_answer
 from hitl_mcp.calls import WAITING, CallRecord
 from hitl_mcp.errors import ArgumentsRefused, CallAlreadySettled, CallNotFound
-from hitl_mcp.store import SqliteStore
-from hitl_mcp.surfaces.agents.waiting import Ticker, wait_for_answer
+from hitl_mcp.releasing import Releasing
+from hitl_mcp.surfaces.agents import permission
+from hitl_mcp.surfaces.agents.asked import ClientRequest
+from hitl_mcp.surfaces.agents.asking import Asking
+from hitl_mcp.surfaces.agents.waiting import Ticker
 
 _CALL_ID = {"type": "string", "description": "the call_id that the held call was answered with"}
 
@@ -17,6 +20,18 @@ LISTED_RESULT_BYTES = 256 * 1024
 """Results in one listing, all together; a larger one is fetched by its id."""
 
 OWN_TOOLS: list[dict[str, Any]] = [
+    {
+        "name": "hitl_status",
+        "title": "How held calls stand",
+        "description": "Says how a call stands, with its result once it ran. Without call_id it lists your open calls "
+        "and every outcome you were not told yet.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"call_id": _CALL_ID},
+            "additionalProperties": False,
+        },
+        "annotations": {"readOnlyHint": True, "openWorldHint": False},
+    },
     {
         "name": "hitl_wait",
         "title": "Wait for a held call",
@@ -26,18 +41,6 @@ OWN_TOOLS: list[dict[str, Any]] = [
             "type": "object",
             "properties": {"call_id": _CALL_ID},
             "required": ["call_id"],
-            "additionalProperties": False,
-        },
-        "annotations": {"readOnlyHint": True, "openWorldHint": False},
-    },
-    {
-        "name": "hitl_status",
-        "title": "How held calls stand",
-        "description": "Says how a call stands, with its result once it ran. Without call_id it lists your open calls "
-        "and every outcome you were not told yet.",
-        "inputSchema": {
-            "type": "object",
-            "properties": {"call_id": _CALL_ID},
             "additionalProperties": False,
         },
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
@@ -65,19 +68,27 @@ OWN_TOOLS: list[dict[str, Any]] = [
 class OwnTools:
     """Answers the agent's own tools from the store. Another agent's call is answered like one that does not exist."""
 
-    names = frozenset(tool["name"] for tool in OWN_TOOLS)
-
-    def __init__(self, store: SqliteStore, wait_seconds: float, review_url: Callable[[str], str]) -> None:
-        self._store = store
+    def __init__(
+        self, asking: Asking, releasing: Releasing, wait_seconds: float, review_url: Callable[[str], str]
+    ) -> None:
+        self._asking = asking
+        self._store = asking.store
+        self._releasing = releasing
         self._wait_seconds = wait_seconds
         self._review_url = review_url
+        # Without clients whose tools are decided here there is nothing to ask permission for.
+        self.tools = [*OWN_TOOLS, permission.TOOL] if releasing.clients else OWN_TOOLS
+        self.names = frozenset(tool["name"] for tool in self.tools)
 
-    async def call(self, name: str, arguments: Mapping[str, Any], agent: str, ticker: Ticker) -> dict[str, Any]:
-        """Run one of the own tools for `agent`.
+    async def call(self, asked: ClientRequest) -> dict[str, Any]:
+        """Run one of the own tools for the agent that asks.
 
         Raises:
             ArgumentsRefused: The arguments do not fit the tool's schema.
         """
+        name, arguments, agent = asked.name, asked.arguments, asked.caller.agent
+        if name == permission.NAME:
+            return await permission.permission(self._releasing, asked, self._wait_seconds, self._review_url)
         call_id = _call_id(arguments, required=name != "hitl_status")
         try:
             if call_id is None:
@@ -87,12 +98,24 @@ class OwnTools:
             else:
                 record = await self._own(call_id, agent)
                 if name == "hitl_wait":
-                    record = await wait_for_answer(self._store, record, self._wait_seconds, ticker)
+                    # A dialog that closed when the call's own wait was over opens again.
+                    record = await self._asking.wait(asked, record, self._wait_seconds, Ticker(asked.report))
         except CallNotFound:
             message = f"You have no call with the id {call_id}. `hitl_status` without arguments lists yours."
             return not_changed_answer(message, "not_found", call_id or "")
         except CallAlreadySettled as error:
             return not_changed_answer(f"Not withdrawn: {error.message}.", error.status, error.call_id)
+        answer = self._answer(record)
+        await self._handed_over(record)
+        return answer
+
+    async def status(self, call_id: str, agent: str) -> dict[str, Any]:
+        """How a call of this agent stands, as `hitl_status` says it."""
+        try:
+            record = await self._own(call_id, agent)
+        except CallNotFound:
+            message = f"You have no call with the id {call_id}. `hitl_status` without arguments lists yours."
+            return not_changed_answer(message, "not_found", call_id)
         answer = self._answer(record)
         await self._handed_over(record)
         return answer

@@ -32,9 +32,10 @@ from mcp_types import (
 )
 
 from hitl_mcp.limits import CLIENT_LINE_BYTES
+from hitl_mcp.surfaces.agents.asked import Caller
 from hitl_mcp.surfaces.agents.eras import serve_agent
 from hitl_mcp.surfaces.agents.frames import FrameRefused, read_frame, too_long
-from hitl_mcp.surfaces.agents.server import AgentServer, Caller
+from hitl_mcp.surfaces.agents.server import AgentServer
 
 logger = logging.getLogger(__name__)
 

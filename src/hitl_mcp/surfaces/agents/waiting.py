@@ -43,7 +43,7 @@ class Ticker:
 async def wait_for_answer(store: SqliteStore, record: CallRecord, seconds: float, ticker: Ticker) -> CallRecord:
     """The call once it is settled, or as it stands when the time is over. Being cancelled changes no record."""
     deadline = anyio.current_time() + seconds
-    while record.status in WAITING and (left := deadline - anyio.current_time()) > 0:
+    while record.status in WAITING and not record.awaits_its_agent and (left := deadline - anyio.current_time()) > 0:
         await ticker.tick(_waits_for(record))
         record = await store.wait_for_change(record.id, record.version, min(TICK_SECONDS, left))
     return record

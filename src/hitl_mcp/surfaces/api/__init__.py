@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hitl_mcp.errors import HitlError
 from hitl_mcp.people import LOCAL, Reviewer
+from hitl_mcp.surfaces.api.callback import callback_route
 from hitl_mcp.surfaces.api.endpoints import Endpoints
+from hitl_mcp.surfaces.api.evaluate import EvaluateEndpoint, Evaluating
 from hitl_mcp.surfaces.api.parts import ApiParts, Viewer
 from hitl_mcp.surfaces.api.problems import Problem, answer_to, not_signed_in
 from hitl_mcp.surfaces.api.record import RecordEndpoints
@@ -25,7 +27,7 @@ from hitl_mcp.surfaces.api.sign_in import LoginCodes, digest_of_key
 from hitl_mcp.surfaces.api.tools import ToolEndpoints
 from hitl_mcp.surfaces.doors import problem
 
-__all__ = ["ApiParts", "LoginCodes", "control_routes", "page_routes"]
+__all__ = ["ApiParts", "Evaluating", "LoginCodes", "callback_route", "control_routes", "page_routes"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ def page_routes(parts: ApiParts) -> list[Route]:
     return [
         Route("/healthz", _Answer(endpoints.health), methods=["GET"]),
         Route("/api/login", _Answer(endpoints.login), methods=["POST"]),
+        Route("/api/evaluate", _Answer(EvaluateEndpoint(parts.evaluating, parts.stopping).on_port), methods=["POST"]),
         *(
             Route(path, _Answer(partial(_as_viewer, identify, endpoint)), methods=[method])
             for path, method, endpoint in [*_shared(endpoints, tools), ("/api/logout", "POST", endpoints.logout)]
@@ -67,6 +70,7 @@ def control_routes(parts: ApiParts) -> list[Route]:
     ]
     return [
         Route("/healthz", _Answer(endpoints.health), methods=["GET"]),
+        Route("/api/evaluate", _Answer(EvaluateEndpoint(parts.evaluating, parts.stopping).on_socket), methods=["POST"]),
         *(
             Route(path, _Answer(partial(_as_viewer, local, endpoint)), methods=[method])
             for path, method, endpoint in [*_shared(endpoints, tools), *only_here]

@@ -10,7 +10,13 @@ from starlette.requests import Request
 from hitl_mcp.calls import Status
 from hitl_mcp.canonical import parse_strict
 from hitl_mcp.errors import ArgumentsRefused
-from hitl_mcp.limits import PAGE_CALLS, REVIEW_BODY_BYTES, VERDICT_REASON_CHARACTERS
+from hitl_mcp.limits import (
+    DEPTH_LEVELS,
+    EVALUATION_WAIT_SECONDS,
+    PAGE_CALLS,
+    REVIEW_BODY_BYTES,
+    VERDICT_REASON_CHARACTERS,
+)
 from hitl_mcp.surfaces.api.problems import Problem
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -70,6 +76,18 @@ class LinkBody(_Strict):
     for_: str | None = Field(default=None, alias="for", max_length=200)
 
 
+class EvaluateBody(_Strict):
+    """A tool that a client would run itself. One of `arguments` and `arguments_json` is there; both mean the same."""
+
+    client: str = Field(min_length=1, max_length=40)
+    tool: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    arguments: dict[str, Any] | None = None
+    arguments_json: str | None = None
+    agent: str | None = None
+    conversation: str | None = Field(default=None, min_length=1, max_length=200)
+    wait_seconds: float | None = Field(default=None, ge=0, le=EVALUATION_WAIT_SECONDS)
+
+
 class ListQuery(BaseModel):
     """Which calls to list: `q` is a text that they hold, `brief` leaves out arguments, events and results."""
 
@@ -108,17 +126,19 @@ class EventsQuery(BaseModel):
     after: int | None = Field(default=None, ge=0, le=2**53)
 
 
-async def read_body(http: Request, model: type[Body]) -> Body:
+async def read_body(http: Request, model: type[Body], *, limit_bytes: int = REVIEW_BODY_BYTES) -> Body:
     """The body of a request as `model`; an empty one is `{}`.
 
     Raises:
         Problem: 413 where it is too long, 422 where it is not what is expected.
     """
-    raw = await _raw_body(http)
+    raw = await _raw_body(http, limit_bytes)
     if raw and http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem(422, "wrong_body", "the body must be JSON", help="send `content-type: application/json`")
     try:
-        return model.model_validate(parse_strict(raw or b"{}", limit_bytes=REVIEW_BODY_BYTES))
+        # One level more than a value has that stands in the body.
+        value = parse_strict(raw or b"{}", limit_bytes=limit_bytes, depth_levels=DEPTH_LEVELS + 1)
+        return model.model_validate(value)
     except ArgumentsRefused as error:
         raise Problem(422, "wrong_body", error.message) from None
     except ValidationError as error:
@@ -141,12 +161,12 @@ def read_query(http: Request, model: type[Body]) -> Body:
         raise _wrong("query", error) from None
 
 
-async def _raw_body(http: Request) -> bytes:
+async def _raw_body(http: Request, limit_bytes: int) -> bytes:
     raw = bytearray()
     async for chunk in http.stream():
         raw += chunk
-        if len(raw) > REVIEW_BODY_BYTES:
-            raise Problem(413, "too_large", f"the body is more than {REVIEW_BODY_BYTES} bytes")
+        if len(raw) > limit_bytes:
+            raise Problem(413, "too_large", f"the body is more than {limit_bytes} bytes")
     return bytes(raw)
 
 
@@ -154,7 +174,7 @@ def _wrong(where: str, error: ValidationError) -> Problem:
     """Name the first thing that is wrong. The value itself stays out: it may be a secret."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"]) or where
-    if path == "arguments_json":
+    if path == "arguments_json" and first["type"] == "extra_forbidden":
         return Problem(
             422,
             "no_edits",

@@ -111,10 +111,18 @@ class Endpoints:
     # The gateway.
 
     async def status(self, http: Request, viewer: Viewer) -> Response:
-        """What `hitl-mcp status` prints, who paused, which tools are blocked, what stands open, and our time."""
+        """What `hitl-mcp status` prints, who paused, which tools are blocked, what stands open, and our time.
+
+        Links to sign in for an upstream are the operator's, on the control socket alone.
+        """
+        status = dict(self._parts.status())
+        if viewer.surface != "cli" and "upstreams" in status:
+            status["upstreams"] = [
+                {key: value for key, value in upstream.items() if key != "sign_in"} for upstream in status["upstreams"]
+            ]
         return JSONResponse(
             {
-                **self._parts.status(),
+                **status,
                 "blocked_tools": blocked_tools(self._parts.pins),
                 "open": await self._parts.store.count_open(),
                 "now": to_text(self._parts.clock.now()),
@@ -162,6 +170,8 @@ class Endpoints:
                 f"TAMPERING: the {'record' if tampered == 1 else 'records'} of {tampered} "
                 f"{'call was' if tampered == 1 else 'calls were'} changed outside the gateway"
             )
+        if self._parts.store.tampering is not None:
+            warnings.append("TAMPERING: the record is not as the gateway left it; all that was open has ended")
         return JSONResponse({"ok": True, **({"warning": "; ".join(warnings)} if warnings else {})})
 
     async def openapi(self, http: Request, viewer: Viewer) -> Response:

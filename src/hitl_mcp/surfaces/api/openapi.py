@@ -12,6 +12,7 @@ from hitl_mcp.surfaces.api.bodies import (
     AcceptBody,
     BackupBody,
     ChangedQuery,
+    EvaluateBody,
     EventsQuery,
     ExportQuery,
     LinkBody,
@@ -55,7 +56,10 @@ def description() -> Schema:
         "security": [{"reviewer": []}],
         "paths": _paths(),
         "components": {
-            "securitySchemes": {"reviewer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "reviewer": {"type": "http", "scheme": "bearer"},
+                "agent": {"type": "http", "scheme": "bearer", "description": "as for `/mcp`"},
+            },
             "schemas": {**_schemas(), **_bodies()},
         },
     }
@@ -95,6 +99,7 @@ def _paths() -> Schema:
                 body="ResolveBody",
             ),
         },
+        "/api/evaluate": {"post": _evaluate()},
         "/api/events": {
             "get": _operation(
                 "Server-sent events: `ready`, then `call` for each event; `Last-Event-ID` resumes",
@@ -122,6 +127,17 @@ def _paths() -> Schema:
         "/api/links": {"post": _operation("A one-time sign-in link", 200, 413, 422, body="LinkBody")},
         "/api/stop": {"post": _operation("End the gateway", 200)},
     }
+
+
+def _evaluate() -> Schema:
+    asked = _operation(
+        "Whether a tool that an agent's client runs itself may run now; waits for people where they are asked. "
+        "`agent` is named on control.sock, and nowhere else",
+        *(200, 401, 413, 422, 429, 503),
+        answer="Evaluation",
+        body="EvaluateBody",
+    )
+    return {**asked, "security": [{"agent": []}]}
 
 
 _ANSWERS = {
@@ -172,7 +188,7 @@ def _operation(
 def _bodies() -> Schema:
     return {
         model.__name__: model.model_json_schema(ref_template="#/components/schemas/{model}")
-        for model in (VerdictBody, ResolveBody, PauseBody, LoginBody, LinkBody, AcceptBody, BackupBody)
+        for model in (VerdictBody, ResolveBody, PauseBody, LoginBody, LinkBody, AcceptBody, BackupBody, EvaluateBody)
     }
 
 
@@ -197,6 +213,14 @@ def _schemas() -> Schema:
         ),
         "CallPage": _object(calls=_list_of({"$ref": "#/components/schemas/Call"}), next=_TEXT_OR_NULL),
         "Call": _call(),
+        "Evaluation": _object(
+            decision={"enum": ["allow", "deny"]},
+            status={"enum": [*Status, "paused"]},
+            call_id=_TEXT,
+            reason={"type": "string", "description": "what the agent is to be told"},
+            review_url={**_TEXT_OR_NULL, "description": "where people answer, while they can"},
+            retry={"enum": ["repeat_same", "ask_user", "never"]},
+        ),
         "Event": _object(
             number=_COUNT,
             call_id=_TEXT,
@@ -223,6 +247,7 @@ def _call() -> Schema:
         arguments_json={"type": "string", "description": "the exact bytes that run; left out by `brief`"},
         digest={"type": "string", "description": "what a verdict must name"},
         agent=_TEXT,
+        runs_elsewhere={"type": "boolean", "description": "the agent's own client runs it: it is `released`"},
         score={"type": "integer", "minimum": 0, "maximum": 100},
         decision={"type": "string", "enum": [*Effect]},
         band=_TEXT_OR_NULL,

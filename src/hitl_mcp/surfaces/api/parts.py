@@ -15,6 +15,7 @@ from hitl_mcp.people import People, Reviewer
 from hitl_mcp.pins import Pins
 from hitl_mcp.review import Review
 from hitl_mcp.store import SqliteStore
+from hitl_mcp.surfaces.api.evaluate import Evaluating
 from hitl_mcp.surfaces.api.sign_in import LoginCodes
 
 
@@ -39,6 +40,7 @@ class ApiParts:
     pins: Pins
     tools: Callable[[], list[dict[str, Any]]] = list
     keeping: Keeping | None = None
+    evaluating: Evaluating | None = None
     login_codes: LoginCodes = field(default_factory=LoginCodes, repr=False)
 
 

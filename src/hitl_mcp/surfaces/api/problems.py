@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import JSONResponse
 
 from hitl_mcp.errors import (
+    ArgumentsRefused,
     CallAlreadySettled,
     CallNotFound,
     DigestMismatch,
@@ -13,6 +14,7 @@ from hitl_mcp.errors import (
     OtherDefinition,
     StoreError,
     ToolNotFound,
+    TooManyHeld,
 )
 from hitl_mcp.surfaces.doors import problem
 
@@ -39,6 +41,8 @@ _STATUS: dict[type[HitlError], tuple[int, str]] = {
     NotAllowed: (403, "not_allowed"),
     ToolNotFound: (404, "tool_not_found"),
     OtherDefinition: (409, "other_definition"),
+    ArgumentsRefused: (422, "wrong_body"),
+    TooManyHeld: (429, "too_many_held"),
     StoreError: (503, "store_unavailable"),
 }
 

@@ -23,6 +23,7 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "arguments_json": record.call.arguments_json,
         "digest": record.digest,
         "agent": record.call.agent,
+        "runs_elsewhere": record.call.runs_elsewhere,
         "score": decision.score,
         "decision": decision.effect,
         "band": decision.band,

@@ -7,7 +7,7 @@ import { Queue } from "./queue.js";
 import { atClock, setNow, tick } from "./time.js";
 import { ToolsView } from "./tools.js";
 
-const SETTLED = "approved,running,succeeded,failed,denied,rejected,expired,withdrawn,invalidated";
+const SETTLED = "approved,running,released,succeeded,failed,denied,rejected,expired,withdrawn,invalidated";
 const CAME_FOR = "hitl-mcp.came-for";
 const WHO = "hitl-mcp.who";
 const NOTIFY = "hitl-mcp.notify";
@@ -229,12 +229,14 @@ function recordTrouble({ says, help, passes, since }) {
   return `The gateway cannot write its record: ${until}. Since ${atClock(since)} ${says}. What to do: ${help}.`;
 }
 
-function showBanners({ paused, upstreams = [], store, policy, tampered, blocked_tools: blocked = [], open = {} }) {
+function showBanners({ paused, upstreams = [], store, policy, tampered, tampering, checkpoints, blocked_tools: blocked = [], open = {} }) {
   const rows = [];
   if (linkSaid) rows.push(["link", linkSaid]);
   if (!connected) rows.push(["lost", "Connection lost. What you see may be out of date; trying again."]);
   if (store?.trouble) rows.push(["bad", recordTrouble(store.trouble)]);
   if (tampered?.length) rows.push(["bad", `Tampering: the record of ${tampered.join(", ")} was changed outside the gateway. Nothing of it ran.`]);
+  if (tampering) rows.push(["bad", `Tampering: the record is not as the gateway left it: ${tampering}. All that was open has ended.`]);
+  if (checkpoints?.doubt) rows.push(["bad", `Cannot tell: ${checkpoints.doubt}.`]);
   if (policy?.problem) rows.push(["bad", `The policy files cannot be used: the policy of ${atClock(policy.since)} stays in force. ${policy.problem.findings.split("\n")[0]}`]);
   if (blocked.length) rows.push(["bad", `Blocked, being no longer as accepted: ${blocked.map((tool) => tool.name).join(", ")}. `, el("a", { href: "#tools" }, "See what changed")]);
   if (paused) rows.push(["paused", `Paused by ${paused.by}${paused.reason ? `: ${paused.reason}` : ""}. Nothing runs until someone resumes.`]);

@@ -282,7 +282,8 @@ export class CallView {
     const { digest } = this.data;
     await this.tell("verdict", { verdict, digest, ...(reason ? { reason } : {}) }, (call) => {
       const open = call.requirements.reduce((sum, need) => sum + Math.max(0, need.quorum - need.met), 0);
-      return verdict === "reject" ? "Rejected. It will not run." : call.status === "held" ? `Approved. It needs ${open} more.` : "Approved. It runs now.";
+      return verdict === "reject" ? "Rejected. It will not run." : call.status === "held" ? `Approved. It needs ${open} more.`
+        : call.runs_elsewhere ? "Approved. The agent may run it itself now, once." : "Approved. It runs now.";
     });
   }
 

@@ -7,6 +7,7 @@ import { atClock, millisecondsTo } from "./time.js";
 const STATUS_WORDS = {
   held: "held", approved: "approved", running: "running", unknown: "outcome unknown", succeeded: "ran", failed: "failed",
   denied: "denied", rejected: "rejected", expired: "expired", withdrawn: "withdrawn", invalidated: "no longer valid",
+  released: "released, the agent runs it itself",
 };
 
 export class Queue {
@@ -134,7 +135,8 @@ export class Queue {
     const missing = call.summary.missing;
     const note = held
       ? missing > 1 || call.verdicts.length ? `needs ${missing} more` : "needs approval"
-      : call.decision === "allow" && call.status === "succeeded" ? "ran, allowed by the policy" : STATUS_WORDS[call.status];
+      : call.decision === "allow" && call.status === "succeeded" ? "ran, allowed by the policy"
+      : call.runs_elsewhere && call.status === "approved" ? "approved, until the agent asks again" : STATUS_WORDS[call.status];
     return el(
       "a",
       { class: `row ${call.status}`, href: `#call=${encodeURIComponent(call.id)}`, "data-id": call.id, "aria-current": call.id === this.current && "true" },
