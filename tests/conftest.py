@@ -13,6 +13,23 @@ from playwright.async_api import Browser, async_playwright
 
 from tests import needs
 
+SLOW_FILES = (
+    "tests/policy/test_reference.py",
+    "tests/stories/test_record.py",
+    "tests/stories/test_held_calls.py",
+    "tests/stories/test_crashes.py",
+    "tests/cli/test_tools.py",
+    "tests/stories/test_processes.py",
+    "tests/cli/test_commands.py",
+    "tests/stories/test_agents_door.py",
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/test_shipped.py",
+    "tests/faults/test_power.py",
+    "tests/faults/test_hostile.py",
+    "tests/faults/test_crashpoints.py",
+)
+"""What takes longest, longest first. These begin first: a slow file that begins last is waited for alone."""
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 
@@ -47,7 +64,9 @@ async def browser(chromium_path: Path) -> AsyncIterator[Browser]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with its reason, each test whose needs this machine does not meet."""
+    """Slow files first; and skip, with its reason, each test whose needs this machine does not meet."""
+    places = {name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     for item in items:
         for marker in item.iter_markers("needs"):
             for name in marker.args:

@@ -51,8 +51,27 @@ def everything_server() -> Path | None:
     return _npm_server("server-everything")
 
 
+def conformance_suite() -> Path | None:
+    """The entry file of `@modelcontextprotocol/conformance`, to be run with `node()`."""
+    return _npm_server("conformance")
+
+
+def sdk_source() -> Path | None:
+    """The archive of the SDK's source, in which its everything server is."""
+    return next((TESTS / "conformance" / "fetched").glob("mcp-*.tar.gz"), None)
+
+
+def inspector() -> Path | None:
+    """The entry file of `@modelcontextprotocol/inspector`, to be run with `node()`."""
+    return _npm_file("inspector", "clients/launcher/build/index.js")
+
+
 def _npm_server(name: str) -> Path | None:
-    path = TESTS / "npm" / "node_modules" / "@modelcontextprotocol" / name / "dist" / "index.js"
+    return _npm_file(name, "dist/index.js")
+
+
+def _npm_file(name: str, file: str) -> Path | None:
+    path = TESTS / "npm" / "node_modules" / "@modelcontextprotocol" / name / file
     return path if path.exists() and node() else None
 
 
@@ -67,6 +86,9 @@ NEEDS: dict[str, tuple[Callable[[], Path | None], str]] = {
     "node": (node, "run `scripts/setup dev`"),
     "filesystem-server": (filesystem_server, "run `scripts/setup dev`"),
     "everything-server": (everything_server, "run `scripts/setup dev`"),
+    "conformance-suite": (conformance_suite, "run `scripts/setup dev`"),
+    "sdk-source": (sdk_source, "run `scripts/setup dev`"),
+    "inspector": (inspector, "run `scripts/setup dev`"),
     "git": (git, "install git"),
 }
 """Every name a test may need, how it is found, and what to do where it is missing."""

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests import needs
+from tests.conftest import SLOW_FILES
 
 ROOT = needs.TESTS.parent
 
@@ -57,3 +58,9 @@ def test_something_missing_names_the_mark_that_was_forgotten(monkeypatch: pytest
     monkeypatch.setenv("HITL_TEST_CHROMIUM", "/nowhere/chromium")
     with pytest.raises(LookupError, match=r"needs\('chromium'\)"):
         needs.needed("chromium")
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    """A slow file that was renamed would begin last again, and nobody would notice."""
+    assert [name for name in SLOW_FILES if not (ROOT / name).exists()] == []
+    assert len(set(SLOW_FILES)) == len(SLOW_FILES)

@@ -1,0 +1,1 @@
+"""Whoever means harm, or errs: wrong messages, and agents that ask for too much."""
