@@ -19,11 +19,13 @@ import anyio
 
 from benchmarks.site import AGENT, ROOT, UPSTREAM_COMMAND
 from hitl_mcp.catalog import Catalog
+from hitl_mcp.clients import Clients
 from hitl_mcp.clock import Clock
 from hitl_mcp.config import load_config, policy_sources
 from hitl_mcp.decider import Decider
 from hitl_mcp.executor import Executor
 from hitl_mcp.gate import Gate
+from hitl_mcp.offers import Offers
 from hitl_mcp.pins import open_pins
 from hitl_mcp.policy import load_policy
 from hitl_mcp.secrets import Secrets
@@ -70,7 +72,7 @@ async def parts(folder: Path) -> AsyncIterator[Parts]:
         pins = await open_pins(store)
         catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
-        gate = Gate(store, catalog, decider, executor, tasks)
+        gate = Gate(store, catalog, decider, executor, tasks, Clients(()), Offers(upstreams))
         tasks.start_soon(pins.run, store)
         tasks.start_soon(upstreams.run)
         upstream = next(iter(upstreams.all()))

@@ -26,6 +26,7 @@ from benchmarks.figures import Figure
 from hitl_mcp.calls import Asked, CallRecord, Decision, Effect, Requirement, RuleMatch, ToolCall
 from hitl_mcp.canonical import canonical_text
 from hitl_mcp.clock import Clock
+from hitl_mcp.limits import AGENT_HELD_CALLS
 from hitl_mcp.store import SqliteStore, open_sqlite
 from hitl_mcp.store.writer import Transaction, Writer
 
@@ -52,6 +53,8 @@ HELD = Decision(
 
 Write = Callable[[], Awaitable[None]]
 
+_NUMBERS = count()
+
 
 def call_to_hold() -> ToolCall:
     """A call that nobody made before."""
@@ -60,7 +63,7 @@ def call_to_hold() -> ToolCall:
         tool="pay",
         name="local__pay",
         arguments_json=canonical_text(arguments()),
-        agent="bench",
+        agent=f"bench-{next(_NUMBERS) // AGENT_HELD_CALLS}",  # none has more held calls than it may
         fingerprint="sha256:" + "1" * 64,
         definition="sha256:" + "2" * 64,
     )

@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "hitl_mcp"
 
 _ORDER = """
-errors limits clock canonical calls people yaml_mistakes documents secrets shipped config state_dir
+errors limits clock canonical calls people yaml_mistakes documents secrets shipped oauth_config config state_dir
 bridge_frames autostart bridge
-policy store audit backups pins upstreams schemas catalog decider policy_files executor readings previews probes
-deadlines retention review gate
+policy store audit backups pins upstreams schemas catalog clients offers decider policy_files executor readings previews
+probes deadlines retention review gate releasing
 answers render surfaces app setup cli command __main__
 """
 ROOMS = tuple(_ORDER.split())
@@ -49,10 +49,14 @@ CATCHES_EVERYTHING = {
     "executor.py:run_allowed": "the same for an allowed call, whose asker is answered all the same",
     "store/writer.py:_step": "the writer thread: one member's fault goes to its caller and must not take the batch",
     "surfaces/agents/eras.py:_by_the_sdk": "the same top, for what is no call",
+    "surfaces/agents/server.py:_relayed_answer": "the same, for what is passed on",
     "surfaces/agents/server.py:_result": "the top of a surface: an agent is told that we failed, never how",
     "surfaces/agents/socket.py:_connection": "the top of a surface: one agent's connection must not end the gateway",
     "surfaces/api/__init__.py:__call__": "the top of a surface: an HTTP request always gets an answer",
+    "upstreams/legs.py:_serve": "the top of one conversation's connection: a fault there costs the others nothing",
+    "upstreams/mcp_servers.py:_keep_access": "the same for its sign-in, without the traceback, which may hold secrets",
     "upstreams/mcp_servers.py:_keep_up": "the loop that restarts one upstream: a fault there costs the others nothing",
+    "upstreams/wire.py:_put": "one question that goes wrong must not cost the connection and every call on it",
     "upstreams/wire.py:_tell": "progress is told to an agent that may be gone; the call it belongs to goes on",
 }
 """Where `except Exception` may stand (`module.py:function`), and why there. It logs the traceback or passes it on."""
