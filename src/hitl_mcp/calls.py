@@ -7,12 +7,12 @@ A call is what an agent asked to run. The policy gives a *decision*, people give
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from hitl_mcp.canonical import canonical_text, digest_of
+from hitl_mcp.canonical import canonical_text, check_value, digest_of
 from hitl_mcp.clock import after, from_text, to_text
 
 
@@ -297,6 +297,45 @@ class ToolCall:
 
 RUNS_ELSEWHERE = "elsewhere"
 """The `fingerprint` of a call that no upstream runs; an upstream's is always a digest."""
+
+
+class Named(Protocol):
+    """What has a name among upstreams' tools, whoever runs it."""
+
+    @property
+    def upstream(self) -> str: ...
+
+    @property
+    def tool(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+def bound(
+    tool: Named,
+    arguments: Mapping[str, Any],
+    agent: str,
+    meta: Mapping[str, Any] | None,
+    *,
+    fingerprint: str,
+    definition: str,
+) -> ToolCall:
+    """A call of a tool by an agent, bound to bytes.
+
+    Raises:
+        ArgumentsRefused: `meta` is not strict JSON.
+    """
+    return ToolCall(
+        upstream=tool.upstream,
+        tool=tool.tool,
+        name=tool.name,
+        arguments_json=canonical_text(arguments),
+        agent=agent,
+        fingerprint=fingerprint,
+        definition=definition,
+        meta_json=canonical_text(check_value(dict(meta or {}), "$._meta")),
+    )
 
 
 TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})

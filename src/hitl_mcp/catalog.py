@@ -19,8 +19,8 @@ from mcp_types.methods import validate_server_result
 from mcp_types.version import LATEST_HANDSHAKE_VERSION, LATEST_MODERN_VERSION
 from pydantic import ValidationError
 
-from hitl_mcp.calls import ToolCall
-from hitl_mcp.canonical import canonical_text, check_value, digest_of
+from hitl_mcp.calls import ToolCall, bound
+from hitl_mcp.canonical import canonical_text, digest_of
 from hitl_mcp.errors import ArgumentsRefused
 from hitl_mcp.limits import (
     AGENT_REASON_CHARACTERS,
@@ -118,16 +118,7 @@ class Entry:
         Raises:
             ArgumentsRefused: `meta` is not strict JSON.
         """
-        return ToolCall(
-            upstream=self.upstream,
-            tool=self.tool,
-            name=self.name,
-            arguments_json=canonical_text(arguments),
-            agent=agent,
-            fingerprint=self.source.fingerprint,
-            definition=self.definition,
-            meta_json=canonical_text(check_value(dict(meta or {}), "$._meta")),
-        )
+        return bound(self, arguments, agent, meta, fingerprint=self.source.fingerprint, definition=self.definition)
 
 
 class Catalog:

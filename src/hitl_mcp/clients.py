@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hitl_mcp.calls import RUNS_ELSEWHERE, ToolCall
-from hitl_mcp.canonical import canonical_text, check_value
+from hitl_mcp.calls import RUNS_ELSEWHERE, ToolCall, bound
 
 _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 """As tools of upstreams are called."""
@@ -42,16 +41,7 @@ class ClientTool:
         Raises:
             ArgumentsRefused: `meta` is not strict JSON.
         """
-        return ToolCall(
-            upstream=self.upstream,
-            tool=self.tool,
-            name=self.name,
-            arguments_json=canonical_text(arguments),
-            agent=agent,
-            fingerprint=RUNS_ELSEWHERE,
-            definition=RUNS_ELSEWHERE,
-            meta_json=canonical_text(check_value(dict(meta or {}), "$._meta")),
-        )
+        return bound(self, arguments, agent, meta, fingerprint=RUNS_ELSEWHERE, definition=RUNS_ELSEWHERE)
 
 
 class Clients:

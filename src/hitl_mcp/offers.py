@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hitl_mcp.calls import ToolCall
-from hitl_mcp.canonical import canonical_text, check_value, digest_of
+from hitl_mcp.calls import ToolCall, bound
+from hitl_mcp.canonical import digest_of
 from hitl_mcp.policy.match import offer_parts
 from hitl_mcp.upstreams import Upstream, Upstreams
 
@@ -69,16 +69,7 @@ class Offer:
         Raises:
             ArgumentsRefused: `meta` is not strict JSON.
         """
-        return ToolCall(
-            upstream=self.upstream,
-            tool=self.tool,
-            name=self.name,
-            arguments_json=canonical_text(arguments),
-            agent=agent,
-            fingerprint=self.source.fingerprint,
-            definition=self.definition,
-            meta_json=canonical_text(check_value(dict(meta or {}), "$._meta")),
-        )
+        return bound(self, arguments, agent, meta, fingerprint=self.source.fingerprint, definition=self.definition)
 
 
 class Offers:
