@@ -30,6 +30,7 @@ class Shelf:
 
     def __init__(self, *pages: list[Any] | None, endless: bool = False, offers: bool = True) -> None:
         self._pages = pages
+        self.timeout_seconds = 0.5 if None in pages else 30.0
         self._endless = endless
         self._offers = offers
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
@@ -105,7 +106,11 @@ async def relay_of(**shelves: Shelf) -> AsyncIterator[Relay]:
     async with AsyncExitStack() as stack:
         stack.enter_context(anyio.fail_after(30))
         configs = [
-            UpstreamConfig(name, url=f"{await stack.enter_async_context(serving(shelf.app))}/mcp", timeout_seconds=0.5)
+            UpstreamConfig(
+                name,
+                url=f"{await stack.enter_async_context(serving(shelf.app))}/mcp",
+                timeout_seconds=shelf.timeout_seconds,
+            )
             for name, shelf in shelves.items()
         ]
         upstreams = await stack.enter_async_context(running(*configs))
