@@ -298,7 +298,7 @@ class _Day:
         flushed = any(durable for durable, _ in works)
         with store.follow() as feed:
             try:
-                await in_one_commit(store._writer, [work for _, work in works])
+                await in_one_commit(store.access.writer, [work for _, work in works])
             except ExceptionGroup as refused:
                 if refused.split(StoreError)[1] is not None:
                     raise

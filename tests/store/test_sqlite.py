@@ -564,7 +564,7 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path, clock: Hand
 async def test_readers_cannot_write(store: SqliteStore) -> None:
     """The reading connection refuses to write, so that there is only one writer."""
     with pytest.raises(StoreError, match="read-only"):
-        await store._rows("end_sign_in", {"key_digest": "x", "now": "x"})
+        await store.access.rows("end_sign_in", {"key_digest": "x", "now": "x"})
 
 
 def test_every_named_statement_is_used() -> None:

@@ -281,7 +281,7 @@ async def test_a_store_that_cannot_write_is_unhealthy(desk: Desk) -> None:
     """The answer says why; a verdict is refused, and nothing moved."""
     record = await desk.hold({"to": "a@example.com"})
     with pytest.raises(StoreError):
-        await desk.store._writer.write(lambda txn: txn.connection.close(), durable=True)
+        await desk.store.access.writer.write(lambda txn: txn.connection.close(), durable=True)
     answer = await desk.control.get("/healthz")
     assert (answer.status_code, answer.json()["ok"]) == (503, False)
     assert "closed" in answer.json()["why"]

@@ -11,11 +11,11 @@ from dataclasses import replace
 from hitl_mcp.calls import Decision, Status
 from hitl_mcp.clock import after, to_text
 from hitl_mcp.store import chain
+from hitl_mcp.store.access import Life
 from hitl_mcp.store.base import Erased
 from hitl_mcp.store.events import Step, put_event
 from hitl_mcp.store.rows import decision_from_json, decision_to_json
 from hitl_mcp.store.statements import sql
-from hitl_mcp.store.steps import Life
 from hitl_mcp.store.writer import Transaction
 
 BATCH_CALLS = 50

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from hitl_mcp.store import chain, steps
+from hitl_mcp.store.access import Life
 from hitl_mcp.store.events import SEALS, Step, put_event
 from hitl_mcp.store.statements import sql
 from hitl_mcp.store.writer import Transaction
@@ -42,7 +43,7 @@ class LookedBack(NamedTuple):
     signed: int
 
 
-def flushed_head(txn: Transaction, life: steps.Life, signed: int) -> tuple[int, str, str]:
+def flushed_head(txn: Transaction, life: Life, signed: int) -> tuple[int, str, str]:
     """The newest event: number, hash, and now. The commit of this flushes whatever came before it.
 
     `signed` is the last event of which a signature is on disk: kept, so that a signature that is gone is missed.
@@ -55,7 +56,7 @@ def flushed_head(txn: Transaction, life: steps.Life, signed: int) -> tuple[int, 
     return (head["number"], head["hash"], life.at) if head else (0, chain.GENESIS, life.at)
 
 
-def look_back(txn: Transaction, life: steps.Life, signed: SignedHead | None) -> LookedBack:
+def look_back(txn: Transaction, life: Life, signed: SignedHead | None) -> LookedBack:
     """Hold the record against its newest signed head and against itself; end all that is open where it does not fit."""
     findings, ended = not_as_left(txn.connection, signed), 0
     if findings:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from hitl_mcp.store import chain, steps
+from hitl_mcp.store.access import Life
 from hitl_mcp.store.events import SEALS, Step, put_event
 from hitl_mcp.store.seals import Part
 from hitl_mcp.store.sqlite import SqliteStore
@@ -43,18 +44,20 @@ class Pin:
 
 async def read_pins(store: SqliteStore) -> tuple[Pin, ...]:
     """Every pin there is, held against its seal."""
-    return await store._step(_read, durable=False)
+    return await store.access.step(_read, durable=False)
 
 
 async def keep_first_pins(store: SqliteStore, pins: Sequence[Pin]) -> tuple[Pin, ...]:
     """Pin tools that were never seen before; gives the pins as they now stand."""
-    return await store._step(lambda txn, life: tuple([_put(txn, life, pin, "tool-pinned", "gateway") for pin in pins]))
+    return await store.access.step(
+        lambda txn, life: tuple([_put(txn, life, pin, "tool-pinned", "gateway") for pin in pins])
+    )
 
 
 async def accept_pin(store: SqliteStore, pin: Pin, by: str) -> Pin:
     """Put an accepted definition in the place of the one before; gives the pin as it now stands."""
     accepted = replace(pin, accepted_by=by)
-    return await store._step(lambda txn, life: _put(txn, life, accepted, "tool-accepted", f"reviewer:{by}"))
+    return await store.access.step(lambda txn, life: _put(txn, life, accepted, "tool-accepted", f"reviewer:{by}"))
 
 
 class Change(NamedTuple):
@@ -78,14 +81,14 @@ async def tell_blocked(store: SqliteStore, changes: Sequence[Change]) -> tuple[T
     What people approved of just what is offered stands; where a pin is not intact nothing stands. A change is recorded
     once for each acceptance, however often a definition changes.
     """
-    return await store._step(lambda txn, life: tuple([_tell(txn, life, change) for change in changes]))
+    return await store.access.step(lambda txn, life: tuple([_tell(txn, life, change) for change in changes]))
 
 
-def _read(txn: Transaction, life: steps.Life) -> tuple[Pin, ...]:
+def _read(txn: Transaction, life: Life) -> tuple[Pin, ...]:
     return tuple(_from_row(life, row) for row in txn.connection.execute(sql("pins")))
 
 
-def _from_row(life: steps.Life, row: sqlite3.Row) -> Pin:
+def _from_row(life: Life, row: sqlite3.Row) -> Pin:
     pin = Pin(
         name=row["name"],
         upstream=row["upstream"],
@@ -98,7 +101,7 @@ def _from_row(life: steps.Life, row: sqlite3.Row) -> Pin:
     return replace(pin, intact=life.seals.fits(row["seal"], *_sealed(pin)))
 
 
-def _tell(txn: Transaction, life: steps.Life, change: Change) -> Told:
+def _tell(txn: Transaction, life: Life, change: Change) -> Told:
     pin, offered = change.pin, change.offered
     noted = {"name": pin.name, "accepted": pin.definition, "now": life.at}
     if txn.connection.execute(sql("note_changed_pin"), noted).rowcount:
@@ -112,7 +115,7 @@ def _tell(txn: Transaction, life: steps.Life, change: Change) -> Told:
     return Told(pin.changed_at or life.at, len(waiting))
 
 
-def _put(txn: Transaction, life: steps.Life, pin: Pin, kind: str, by: str) -> Pin:
+def _put(txn: Transaction, life: Life, pin: Pin, kind: str, by: str) -> Pin:
     kept = replace(pin, accepted_at=life.at, changed_at=None, intact=True)
     seal = life.seals.seal(*_sealed(kept))
     values = {

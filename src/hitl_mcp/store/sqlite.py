@@ -22,10 +22,11 @@ import anyio
 
 from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Outcome, Preview, Status, ToolCall, Verdict
 from hitl_mcp.clock import Clock, after, to_text
-from hitl_mcp.errors import CallNotFound, NotNow, StoreError
+from hitl_mcp.errors import CallNotFound, StoreError
 from hitl_mcp.limits import PAGE_CALLS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import steps
+from hitl_mcp.store.access import Access
 from hitl_mcp.store.askings import end_asking
 from hitl_mcp.store.base import Admission, CallPage, Decide, Erased, Feed, LastLook, Pause, SignIn
 from hitl_mcp.store.erasing import erase_batch
@@ -35,11 +36,8 @@ from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_ro
 from hitl_mcp.store.sealing import adopt
 from hitl_mcp.store.seals import Seals
 from hitl_mcp.store.statements import migrations, sql
-from hitl_mcp.store.troubles import Trouble, is_fault_of_statement, trouble_of
+from hitl_mcp.store.troubles import Trouble, trouble_of
 from hitl_mcp.store.writer import Connect, Transaction, Writer, connect_plainly
-
-RUNNER = "local"
-"""With SQLite there is one gateway; the column is there for the day there are more."""
 
 CHAINED_SINCE = 3
 """The migration from which on events are linked and open calls sealed."""
@@ -65,25 +63,16 @@ T = TypeVar("T")
 class SqliteStore:
     """Every record of one gateway. Made by `open_sqlite`; all methods run on the event loop."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        readers: tuple[aiosqlite.Connection, aiosqlite.Connection],
-        clock: Clock,
-        epoch: int,
-        seals: Seals,
-    ) -> None:
-        self._writer = writer
-        self._reader, self._long_reader = readers
-        self._clock = clock
-        self._epoch = epoch
-        self._seals = seals
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._writer = access.writer
+        self._clock = access.clock
+        self._step, self._rows = access.step, access.rows
         self._feeds: set[Feed] = set()
         self._paused: Pause | None = None
-        self._waiting: set[str] = set()
         self._tampered: tuple[str, ...] = ()
         self._tampering: str | None = None
-        writer.published = self._publish
+        access.writer.published = self._publish
 
     @property
     def broken(self) -> str | None:
@@ -353,7 +342,7 @@ class SqliteStore:
             elif event.by == SEALS:
                 self._note_tampering(event)
             if event.kind in NO_LONGER_WAITING:
-                self._waiting.discard(event.call_id)
+                self.access.waiting.discard(event.call_id)
         for feed in self._feeds:
             for event in events:
                 feed.publish(event)
@@ -363,34 +352,6 @@ class SqliteStore:
             self._tampering = event.detail
         elif event.call_id:  # a tool is told of by its pin
             self._tampered = (event.call_id, *self._tampered)[:TAMPERED_SHOWN]
-
-    async def _step(self, step: Callable[[Transaction, steps.Life], T | steps.Refused], *, durable: bool = True) -> T:
-        def run(txn: Transaction) -> T | steps.Refused:
-            now = self._clock.now()
-            return step(txn, steps.Life(RUNNER, self._epoch, now, to_text(now), self._seals, self._waiting))
-
-        result: T | steps.Refused = await self._writer.write(run, durable=durable)
-        if isinstance(result, steps.Refused):
-            raise result.error
-        return result
-
-    async def _rows(self, name: str, query: dict[str, Any], *, long: bool = False) -> list[sqlite3.Row]:
-        """The rows of a statement; a `long` one, that may look at every call, holds up no other reader."""
-        reader = self._long_reader if long else self._reader
-        try:
-            return list(await reader.execute_fetchall(sql(name), query))
-        except (sqlite3.Error, MemoryError) as error:
-            raise self._unread(error) from error
-
-    def _unread(self, error: sqlite3.Error | MemoryError) -> StoreError:
-        """A record that is damaged, or on a disk that fails, is not written any further either."""
-        if isinstance(error, sqlite3.Error) and is_fault_of_statement(error):
-            return StoreError(f"the record cannot be read: {error}")
-        trouble = trouble_of(error, self._writer.path)
-        if not trouble.passes and trouble.kind != "read-only":
-            self._writer.note(trouble)
-        kind = NotNow if trouble.passes else StoreError
-        return kind(f"the record cannot be read: {trouble.says}", help=trouble.help)
 
     async def _with_verdicts(self, rows: Sequence[sqlite3.Row]) -> tuple[CallRecord, ...]:
         return tuple([record_from_row(row, await self._rows("verdicts_of_call", {"id": row["id"]})) for row in rows])
@@ -423,9 +384,9 @@ async def open_sqlite(
         try:
             async with _reading(path, connect) as reader, _reading(path, connect) as long_reader:
                 epoch = await writer.write(_next_epoch, durable=True)
-                store = SqliteStore(writer, (reader, long_reader), clock, epoch, seals)
+                store = SqliteStore(Access(writer, reader, long_reader, clock, epoch, seals))
                 store._paused = await writer.write(steps.paused, durable=False)
-                store._waiting.update(row["id"] for row in await store._rows("waiting_for_people", {}))
+                store.access.waiting.update(row["id"] for row in await store._rows("waiting_for_people", {}))
                 yield store
         finally:
             writer.stop()

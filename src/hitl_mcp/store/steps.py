@@ -10,7 +10,6 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from hitl_mcp.calls import (
@@ -46,12 +45,12 @@ from hitl_mcp.errors import (
 from hitl_mcp.limits import AGENT_HELD_CALLS, HANDED_OVER_REPEAT_SECONDS, OUTCOME_REPEAT_SECONDS, REPEAT_WINDOW_SECONDS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import chain
+from hitl_mcp.store.access import Life, Refused
 from hitl_mcp.store.base import Admission, Decide, LastLook, Pause
 from hitl_mcp.store.events import SEALS, Step, put_event
 from hitl_mcp.store.history import history_of, marked, move_marks, put_marks
 from hitl_mcp.store.rows import decision_to_json, outcome_to_columns, record_from_row
 from hitl_mcp.store.sealing import is_sound, put_verdict, sealed_parts
-from hitl_mcp.store.seals import Seals
 from hitl_mcp.store.statements import sql
 from hitl_mcp.store.writer import Transaction
 
@@ -69,26 +68,6 @@ NOT_ASKED_IN_TIME = "approved, but the agent did not ask for it again in time"
 CLOCK_SET_BACK = "approved, but the machine's clock was set back while the gateway was stopped"
 RESTORED = "the record was restored from a backup, and what was decided since is not in it"
 TAMPERED = "its record was changed outside the gateway: its seal does not fit"
-
-
-@dataclass(frozen=True)
-class Life:
-    """Which gateway writes, in which of its lives, and at what time (one reading per step)."""
-
-    runner: str
-    epoch: int
-    now: datetime
-    at: str
-    seals: Seals
-    waiting: set[str]
-    """The calls that wait for people as this gateway knows itself, whatever the database says."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A refusal that still commits what the step found out, such as an expiry; the store raises `error` then."""
-
-    error: HitlError
 
 
 def admit(txn: Transaction, life: Life, call: ToolCall, asked: Asked, decide: Decide) -> Admission:
