@@ -1,7 +1,7 @@
 """A real gateway as a test uses it: its own process, its own state, real agents, and a reviewer who signs in.
 
-Nothing here knows the inside of the gateway: it is started by its command, asked over its sockets and ports, and its
-effects are read from the sandbox's own file.
+Nothing here knows the inside of the gateway: it runs its command (see `nursery`), is asked over its sockets and ports,
+and its effects are read from the sandbox's own file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from hitl_mcp.state_dir import StateDir
 from tests import sandbox
+from tests.nursery import Forked, nursery
 
 WAIT_SECONDS = 20
 """The longest a test waits for anything real: a process start takes a second, on a busy machine several."""
@@ -67,8 +68,7 @@ class Site:
     folder: Path
     config: Path
     environment: dict[str, str]
-    gateway: subprocess.Popen[bytes] | None = None
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: list[Forked] = field(default_factory=list)
 
     # Writing what the operator writes.
 
@@ -118,15 +118,10 @@ class Site:
         return await anyio.to_thread.run_sync(self._start)
 
     def _start(self) -> dict[str, Any]:
-        log = (self.folder / "gateway.log").open("ab")
-        command = [sys.executable, "-m", "hitl_mcp", "serve", "--config", str(self.config)]
-        with log:
-            process = subprocess.Popen(
-                command, env=self.environment, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
-            )
-        self.gateway = process
+        with (self.folder / "gateway.log").open("ab") as log:
+            process = nursery.start(["serve", "--config", str(self.config)], self.environment, log)
         self.started.append(process)
-        line = process.stdout.readline() if process.stdout else b""
+        line = process.stdout.readline()
         if not line:
             raise AssertionError(f"the gateway did not start:\n{self.log()}")
         reached: dict[str, Any] = json.loads(line)
@@ -162,8 +157,7 @@ class Site:
         for process in self.started:
             if process.pid == pid:
                 process.wait(WAIT_SECONDS)
-                if process.stdout:
-                    process.stdout.close()
+                process.stdout.close()
         # A gateway that a bridge started is not our child: its lock is free once it is gone.
         lock = self.state.acquire_gateway_lock
         deadline = WAIT_SECONDS
@@ -186,8 +180,7 @@ class Site:
                 continue
         for process in self.started:
             process.wait(WAIT_SECONDS)
-            if process.stdout:
-                process.stdout.close()
+            process.stdout.close()
 
     # Agents.
 
