@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from benchmarks import million, record
+from benchmarks import million, record, seat
 from benchmarks.calls import Front, Side
 from benchmarks.decide import Decisions, decisions
 from benchmarks.figures import Figure, table
@@ -40,7 +40,7 @@ SERVED = ("stdio", "http", "held", "start", "decide")
 
 GROUPS = (*SERVED, "record")
 
-ON_DEMAND = ("million",)
+ON_DEMAND = ("million", "seat")
 """Only measured where they are named: they take minutes and a gigabyte of disk."""
 
 LIMIT_SECONDS = 120
@@ -159,6 +159,8 @@ def _figures(groups: Sequence[str], rounds: int, calls: int, records: int) -> li
         found += anyio.run(partial(record.measure, rounds, calls), backend_options=EVENT_LOOP)
     if "million" in groups:
         found += anyio.run(partial(million.measure, rounds, calls, records), backend_options=EVENT_LOOP)
+    if "seat" in groups:
+        found += anyio.run(partial(seat.measure, rounds, records), backend_options=EVENT_LOOP)
     return found
 
 
@@ -171,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", action="append", choices=GROUPS + ON_DEMAND, help="measure only this; may be given twice"
     )
     options.add_argument(
-        "--records", type=int, default=RECORDS, help="calls in the database of the group `million` (%(default)s)"
+        "--records", type=int, default=RECORDS, help="calls in the database of `million` and `seat` (%(default)s)"
     )
     options.add_argument("--json", type=Path, default=RESULTS, help="where the figures go (benchmarks/results/)")
     chosen = options.parse_args(arguments)

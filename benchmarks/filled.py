@@ -14,13 +14,14 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.writers import HELD
 from hitl_mcp.calls import Decision, Effect, RuleMatch
 from hitl_mcp.clock import to_text
+from hitl_mcp.likeness import likeness_of
 from hitl_mcp.store.rows import decision_to_json
 
 CALLS_AT_ONCE = 20_000
@@ -30,6 +31,12 @@ CACHE_KIB = 512 * 1024
 """The page cache while the database is filled: its indexes fit, whose rows come in no order."""
 
 AGENTS = 20
+
+WAITING_AGENTS = 60
+"""As many agents as it takes: no agent may have more than 200 held calls."""
+
+WAITING_KINDS = 400
+"""Kinds of calls that wait; those of a kind are alike."""
 
 SPAN = timedelta(days=180)
 """How far back the oldest call lies."""
@@ -67,9 +74,12 @@ _KINDS = {"approved": "verdict", "rejected": "verdict"}
 Row = dict[str, Any]
 
 
-def fill(path: Path, records: int) -> None:
-    """Put so many calls, with their events and verdicts, into a database that has the schema and that nobody uses."""
-    made = _calls(records)
+def fill(path: Path, records: int, waiting: int = 0) -> None:
+    """Put so many calls, with their events and verdicts, into a database that has the schema and that nobody uses.
+
+    `waiting` more wait for people; they are the newest.
+    """
+    made = chain(_calls(records), _waiting(waiting))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # A crash now costs nothing but the time to make it again.
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIB}"):
@@ -109,6 +119,25 @@ def _calls(records: int) -> Iterator[tuple[Row, list[Row], list[Row]]]:
         call = _call(number, effect, statuses, soup[start : start + BODY_CHARACTERS], at)
         call["decision_json"] = decisions[effect]
         yield call, _events(call, statuses), _verdicts(call, statuses)
+
+
+def _waiting(calls: int) -> Iterator[tuple[Row, list[Row], list[Row]]]:
+    """Held calls of many agents, some of them alike, with different times left and different points."""
+    chance = random.Random(calls)  # noqa: S311
+    soup = " ".join(chance.choices(TEXT.split(), k=SOUP_WORDS))
+    now = datetime.now(UTC)
+    for number in range(calls):
+        agent, kind = f"agent-{number % WAITING_AGENTS}", number % WAITING_KINDS
+        start = kind * 17 % (len(soup) - BODY_CHARACTERS)
+        at = to_text(now - timedelta(seconds=calls - number))
+        call = _call(-1 - number, Effect.HOLD, ("held",), soup[start : start + BODY_CHARACTERS], at)
+        decision = replace(HELD, score=chance.randrange(40, 95))
+        tool = f"tool{kind % 40}"
+        call |= {"tool": tool, "name": f"local__{tool}", "agent": agent, "is_open": True, "handed_over_at": None}
+        call |= {"expires_at": to_text(now + timedelta(minutes=chance.randrange(30, 24 * 60)))}
+        call |= {"decision_json": decision_to_json(decision), "score": decision.score, "roles_json": '[["finance"]]'}
+        call |= {"likeness": likeness_of(call["name"], call["arguments_json"])}
+        yield call, _events(call, ("held",)), []
 
 
 def _hex(*what: object) -> str:
