@@ -48,9 +48,15 @@ def main() -> None:
         asked = read_request(sys.stdin.buffer.read())
         told = ask(options, asked)
         decision, reason = ("allow" if told["decision"] == "allow" else "deny"), str(told["reason"])
+        changed = {"updatedInput": told["updatedInput"]} if decision == "allow" and "updatedInput" in told else {}
     except Denied as error:
-        decision, reason = "deny", f"NOT EXECUTED: {error}"
-    output = {"hookEventName": "PreToolUse", "permissionDecision": decision, "permissionDecisionReason": reason}
+        decision, reason, changed = "deny", f"NOT EXECUTED: {error}", {}
+    output = {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": decision,
+        "permissionDecisionReason": reason,
+        **changed,  # what a reviewer made of it, which runs in place of what was asked
+    }
     print(json.dumps({"hookSpecificOutput": output}))
 
 
@@ -91,6 +97,7 @@ def ask(options: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
         "arguments": asked.get("tool_input", {}),
         "agent": options.agent,
         "wait_seconds": options.wait,
+        "takes_updated_input": True,
     }
     if isinstance(asked.get("session_id"), str) and asked["session_id"]:
         body["conversation"] = asked["session_id"][:200]

@@ -17,6 +17,10 @@ _TOOL = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 """As tools of upstreams are called."""
 
 
+TAKE_CHANGES = frozenset({"claude-code"})
+"""Clients that run the input they are answered with (`updatedInput`) in place of what they asked about."""
+
+
 @dataclass(frozen=True)
 class ClientTool:
     """One tool of a client. `name` is its full name, `tool` what the client calls it; nothing more is known of it."""
@@ -27,6 +31,11 @@ class ClientTool:
     labels: Mapping[str, str] = field(default_factory=dict)
     input_schema: dict[str, Any] | None = None
     blocked: str | None = None
+
+    @property
+    def takes_changes(self) -> bool:
+        """Whether its client can be made to run other arguments than it asked for."""
+        return self.upstream in TAKE_CHANGES
 
     def take_claim(self, arguments: dict[str, Any]) -> str:
         """No claim of the agent: nothing of ours was added to what the client's tool takes."""

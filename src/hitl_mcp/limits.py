@@ -50,6 +50,9 @@ LOGIN_CODE_SECONDS = 300
 SIGN_IN_SECONDS = 12 * 3600
 """How long a reviewer stays signed in: one working day."""
 
+BATCH_BELOW = 50
+"""Points from which on a call is answered by itself, unless the config says otherwise: the middle of the scale."""
+
 VERDICT_REASON_CHARACTERS = 2000
 """A reviewer's reason; it is quoted to the agent, so it must stay short."""
 
@@ -58,6 +61,27 @@ AGENT_REASON_CHARACTERS = 2000
 
 PAGE_CALLS = 50
 """Calls in one page of a listing."""
+
+GRANT_MINUTES = 24 * 60
+"""How long a grant may last: until tomorrow somebody looks again."""
+
+GRANT_USES = 1000
+"""How many calls a grant may serve; more is the policy's to allow."""
+
+GRANT_CONDITIONS = 50
+"""Conditions of one grant: a person must see what they come to."""
+
+GRANT_VALUES = 100
+"""Values that one condition of a grant may list."""
+
+GRANT_SHAPE_PATHS = 1000
+"""Members that the arguments of a call may have on which a grant is given; a tool's call has a dozen."""
+
+GRANTS_OF_TOOL = 50
+"""Live grants of one agent for one tool: each call looks at all of them."""
+
+GRANT_LOOK_BACK_CALLS = 100
+"""Calls that a grant is tried on before it is given."""
 
 EVENT_QUEUE_LENGTH = 1000
 """Events one slow reader of the event stream may fall behind before it is told to read again."""
@@ -227,8 +251,35 @@ REVIEW_STREAMS = 100
 EVENT_KEEPALIVE_SECONDS = 15
 """Silence on an event stream before a comment is sent: proxies close what is silent for 30 to 60 s."""
 
+LOOKING_SECONDS = 30
+"""How long a reviewer counts as looking at a call after a page said so; pages say it every ten seconds."""
+
+LOOKED_AT_CALLS = 1000
+"""Calls that are remembered as being looked at; more are open on no desk."""
+
+FIRST_SIGHTS = 50_000
+"""Pairs of a reviewer and what they were shown that are remembered: days of work. Of the rest nothing is known."""
+
 LOGIN_FAILURES_PER_MINUTE = 20
 """Wrong sign-in codes before more are refused unread; a person mistypes none, since links are clicked."""
+
+CHALLENGE_SECONDS = 300
+"""How long a passkey may take to sign what it was asked to: as long as a sign-in link is good."""
+
+OPEN_CHALLENGES = 20
+"""Challenges of one sign-in that wait to be signed: one for each tab; of more the oldest goes."""
+
+OPEN_SIGN_IN_CHALLENGES = 1000
+"""The same of everybody who is not signed in yet, together."""
+
+PASSKEYS_PER_REVIEWER = 10
+"""Passkeys one reviewer may have: a phone, a laptop, a key in a drawer, and some more."""
+
+SIGN_INS_PER_REVIEWER = 20
+"""Sign-ins of one reviewer at once: a few devices and their browsers; with one more, the one seen longest ago ends."""
+
+SEEN_EVERY_SECONDS = 60
+"""How often it is written that a sign-in was seen: a page asks several times a minute."""
 
 COUNTED_VALUES = 200
 """Values of one call that a novelty signal looks up; a mail to more addresses is new in full."""

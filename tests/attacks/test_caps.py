@@ -17,6 +17,38 @@ from tests.gateways import ERAS, WAIT_SECONDS, Site, site
 from tests.stories.doors import AGENTS, Raw, agent_at, raw_agent, structured
 from tests.upstream_programs import SLOW_POLICY, effects, let_go, slow_upstream
 
+_ANYWHERE: dict[str, dict[str, Any]] = {
+    "tools/list": {},
+    "resources/list": {},
+    "resources/templates/list": {},
+    "resources/read": {"uri": "file:///a"},
+    "prompts/list": {},
+    "prompts/get": {"name": "slow__one"},
+    "completion/complete": {
+        "ref": {"type": "ref/prompt", "name": "slow__one"},
+        "argument": {"name": "what", "value": ""},
+    },
+}
+
+COUNTED: dict[str, dict[str, dict[str, Any]]] = {
+    "legacy": {
+        **_ANYWHERE,
+        "logging/setLevel": {"level": "error"},
+        "resources/subscribe": {"uri": "file:///a"},
+        "resources/unsubscribe": {"uri": "file:///a"},
+    },
+    "2026-07-28": {
+        **_ANYWHERE,
+        "tasks/get": {"taskId": "c_1"},
+        "tasks/update": {"taskId": "c_1", "inputResponses": {}},
+        "tasks/cancel": {"taskId": "c_1"},
+    },
+}
+"""What an agent may ask beside calls, in each era; each is counted, whether or not there is an answer to it."""
+
+UNCOUNTED = {"legacy": "ping", "2026-07-28": "server/discover"}
+"""What is answered all the same: it waits for nothing, and clients take a connection without it for dead."""
+
 
 @pytest.fixture
 async def place() -> AsyncIterator[Site]:
@@ -54,9 +86,12 @@ async def test_an_agent_with_too_much_in_flight_is_refused_on_every_connection_u
             said = {"status": "refused", "executed": False, "retry": "repeat_same", "message": f"NOT EXECUTED: {words}"}
             assert (refused["id"], refused["result"]["isError"]) == ("more", True)
             assert refused["result"]["structuredContent"] == said
-            await agent.ask("resources/list", "list")
-            refused = await agent.read()
-            assert (refused["id"], refused["error"]) == ("list", {"code": INVALID_REQUEST, "message": words})
+            for method, params in COUNTED[era].items():
+                await agent.ask(method, method, **params)
+                refused = await agent.read()
+                assert (refused["id"], refused["error"]) == (method, {"code": INVALID_REQUEST, "message": words})
+            await agent.ask(UNCOUNTED[era], "uncounted")
+            assert "result" in await agent.read()
         async with agent_at(place, "http", era) as other:
             assert not (await other.call_tool("slow__read", {"what": "another agent"})).is_error
         let_go(place.folder)

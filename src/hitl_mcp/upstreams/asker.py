@@ -39,7 +39,8 @@ class Asker:
     """A client that waits while something runs for it, and can be asked meanwhile.
 
     `capabilities` are those it declared, in the protocol's words; `log_level` the level from which on it wants to hear
-    an upstream's log, or None where it wants none of it.
+    an upstream's log, or None where it wants none of it. `end_stream` has the client, where it can, wait without a
+    stream for a while, as the upstream has us.
     """
 
     is_modern: bool
@@ -47,6 +48,7 @@ class Asker:
     log_level: str | None
     ask: AskClient
     tell: TellClient
+    end_stream: Callable[[], Awaitable[None]] | None = None
 
 
 _LEVELS: tuple[str, ...] = get_args(LoggingLevel)

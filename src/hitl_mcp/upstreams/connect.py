@@ -386,7 +386,9 @@ class Connection:
         asker = send.asker
         if asker is None:
             return Back(on_late=self._late_message(send))
-        return Back(self._late_message(send), partial(self._put, asker), partial(self._passed_on, asker))
+        return Back(
+            self._late_message(send), partial(self._put, asker), partial(self._passed_on, asker), asker.end_stream
+        )
 
     async def _put(self, asker: Asker, method: str, params: dict[str, Any]) -> dict[str, Any]:
         question = Question(method, params)
@@ -444,7 +446,7 @@ class Connection:
             MCPError: The upstream refused.
             UpstreamError: It cannot be reached, or gave no usable answer.
         """
-        back = Back(None, partial(self._put, asker), partial(self._passed_on, asker))
+        back = Back(None, partial(self._put, asker), partial(self._passed_on, asker), asker.end_stream)
         result = await self.ask(method, params, None, back, asker)
         rounds = 0
         while result.get("resultType") == "input_required" and not asker.is_modern and rounds < INPUT_ROUNDS:

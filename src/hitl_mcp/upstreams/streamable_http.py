@@ -144,6 +144,7 @@ class _Cursor:
     last_id: str = ""
     pause_seconds: float = 1
     events: int = 0
+    is_broken: bool = False
 
     def note(self, event: httpx2.ServerSentEvent) -> None:
         self.events += 1
@@ -373,6 +374,8 @@ class HttpWire(Wire):
         resumes = 0
         while answer is None and cursor.last_id and resumes < UPSTREAM_RESUMES and not self._is_modern:
             resumes += 1
+            if not cursor.is_broken:
+                exchange.pause()
             await anyio.sleep(cursor.pause_seconds)
             with suppress(httpx2.HTTPError):
                 async with self._stream("GET", self._headers(_resuming(cursor))) as again:
@@ -397,6 +400,7 @@ class HttpWire(Wire):
             except httpx2.SSEError as error:
                 raise self._unusable(str(error).lower()) from None
             except httpx2.HTTPError as error:
+                cursor.is_broken = True
                 logger.info("upstream `%s`: an event stream broke: %s", self.name, error)
         return None
 

@@ -83,12 +83,13 @@ class Back:
 
     `on_late` takes an answer that comes after the wait for it ended; without it, the upstream is told to stop then.
     `on_question` answers what the upstream asks meanwhile, by method and params; without it nobody may be asked.
-    `on_note` takes what it says meanwhile.
+    `on_note` takes what it says meanwhile. `on_pause` is told that it ended its stream, to be asked again for it later.
     """
 
     on_late: LateMessage | None = None
     on_question: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
     on_note: Callable[[str, dict[str, Any]], Awaitable[None]] | None = None
+    on_pause: Callable[[], Awaitable[None]] | None = None
 
 
 _NOBODY = Back()
@@ -148,6 +149,11 @@ class Exchange:
         """Pass on what the upstream says beside its progress, in order with it."""
         if self.back.on_note is not None and why_unwritable(params) is None:
             self._pass_on(partial(self.back.on_note, method, params))
+
+    def pause(self) -> None:
+        """Pass on that the upstream ended the stream its answer comes on, behind what it said there."""
+        if self.back.on_pause is not None:
+            self._pass_on(self.back.on_pause)
 
     def _pass_on(self, note: Callable[[], Awaitable[None]]) -> None:
         self._notes.append(note)

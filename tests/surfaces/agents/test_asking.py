@@ -98,13 +98,14 @@ class Hand:
         """A request of this client."""
         params = {"name": "mail__send", "arguments": {}}
         caller = Caller("builder", "conv")
-        return ClientRequest(caller, 1, "2025-11-25", params, _nothing, self.tell, self.ask, capabilities)
+        return ClientRequest(caller, 1, "2025-11-25", params, _nothing, self.tell, self.ask, capabilities=capabilities)
 
 
 def modern(capabilities: Mapping[str, Any] = BOTH) -> ClientRequest:
     """A request of a modern client."""
     params = {"name": "mail__send", "arguments": {}}
-    return ClientRequest(Caller("builder", "conv"), 1, "2026-07-28", params, _nothing, _nothing, None, capabilities)
+    caller = Caller("builder", "conv")
+    return ClientRequest(caller, 1, "2026-07-28", params, _nothing, _nothing, None, capabilities=capabilities)
 
 
 # When.

@@ -54,7 +54,8 @@ class ClientRequest:
 
     `params` are as the client wrote them. `ask` is None where the client cannot be asked anything inside a request: a
     modern one is asked by the answer itself (`input_required`), and brings what it was asked for, and the state it was
-    given with the question, when it asks again.
+    given with the question, when it asks again. `end_stream` ends the stream that the answer would come on; its client
+    picks it up again. It is None where no client would.
     """
 
     caller: Caller
@@ -64,6 +65,7 @@ class ClientRequest:
     report: Report
     tell: TellClient
     ask: AskClient | None = None
+    end_stream: Callable[[], Awaitable[None]] | None = None
     capabilities: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -118,6 +120,7 @@ def of_context(ctx: Context, params: Mapping[str, Any]) -> ClientRequest:
         report=sdk.report_progress,
         tell=partial(_tell, sdk, ctx.request_id),
         ask=partial(_ask, sdk, related) if sdk.can_send_request else None,
+        end_stream=ctx.close_sse_stream,
         capabilities=declared.model_dump(by_alias=True, mode="json", exclude_none=True) if declared else {},
     )
 
@@ -172,12 +175,24 @@ async def _tell(sdk: ServerSession, request_id: Any, method: str, params: Mappin
     await sdk.send_notification(cast(types.ServerNotification, _AsWritten(method, params)), request_id)
 
 
-def _caller_of(ctx: Context) -> Caller:
+def agent_of(ctx: Context) -> str:
+    """Who asks.
+
+    Raises:
+        MCPError: That is not known.
+    """
     if isinstance(ctx.lifespan_context, Caller):
-        return ctx.lifespan_context
+        return ctx.lifespan_context.agent
     agent = ctx.request.scope["hitl.agent"] if ctx.request is not None else None
     if not isinstance(agent, str):
         raise MCPError(types.INVALID_REQUEST, "nobody is known at the other end of this connection")
+    return agent
+
+
+def _caller_of(ctx: Context) -> Caller:
+    if isinstance(ctx.lifespan_context, Caller):
+        return ctx.lifespan_context
+    agent = agent_of(ctx)
     return Caller(agent=agent, conversation=http_session_id(ctx) or f"http:{agent}")
 
 

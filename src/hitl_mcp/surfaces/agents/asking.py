@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from hitl_mcp.calls import ASKING_ENDED, CallRecord, Status, Verdict, VerdictKind, unmet
 from hitl_mcp.clock import Clock, after, to_text
-from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, NotAllowed, StoreError
+from hitl_mcp.errors import BudgetSpent, CallAlreadySettled, CallNotFound, DigestMismatch, NotAllowed, StoreError
 from hitl_mcp.limits import READING_SECONDS
 from hitl_mcp.people import People, client_of
 from hitl_mcp.render.shown import shown
@@ -199,7 +199,7 @@ class Asking:
         given = Given(said.verdict, record.digest, client.name, surface=SURFACE, assurance="client")
         try:
             await self.review.give_verdict(record.id, given)
-        except (CallAlreadySettled, DigestMismatch, NotAllowed) as error:
+        except (BudgetSpent, CallAlreadySettled, DigestMismatch, NotAllowed) as error:
             logger.info("call %s: what its client answered does not count: %s", record.id, error.message)
             return said, False
         return said, True

@@ -14,7 +14,7 @@ from hmac import compare_digest
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -26,6 +26,7 @@ from hitl_mcp.surfaces.agents.frames import FrameRefused, read_frame, too_long
 from hitl_mcp.surfaces.agents.issuer import AGAIN_SECONDS, IssuerKeys, IssuerUnreachable
 from hitl_mcp.surfaces.agents.resource import ProtectedResource
 from hitl_mcp.surfaces.agents.server import AgentServer
+from hitl_mcp.surfaces.agents.streams import ResumableSessions
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class AgentsOverHttp:
     """The ASGI app of `/mcp`. `tokens` maps an agent's name to its bearer token."""
 
     def __init__(self, server: AgentServer, tokens: Mapping[str, str], oauth: OAuthDoor | None = None) -> None:
-        self._manager = StreamableHTTPSessionManager(app=server, max_request_body_size=MESSAGE_BYTES)
+        self._manager = ResumableSessions(server, MESSAGE_BYTES)
         self._app = StreamableHTTPASGIApp(self._manager)
         # Digests of equal length are compared, so that neither the time nor the length says anything of a token.
         self._agents = {agent: sha256(key.encode()).digest() for agent, key in tokens.items()}

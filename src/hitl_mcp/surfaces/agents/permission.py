@@ -66,7 +66,7 @@ async def permission(
         meta={},
     )
     try:
-        answered = await releasing.ask(call, seconds, tick)
+        answered = await releasing.ask(call, seconds, tick, takes_changes=True)
     except (ArgumentsRefused, ToolNotFound, TooManyHeld) as error:
         return permission_refused(error.message)
     except StoreError as error:

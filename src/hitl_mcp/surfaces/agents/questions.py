@@ -39,7 +39,7 @@ class Dialogue:
         self.nonce = ""
         self.run: Run | None = None
         self._open: dict[str, _Open] = {}
-        self.asker = Asker(asked.is_modern, asked.capabilities, log_level, self._ask, self._tell)
+        self.asker = Asker(asked.is_modern, asked.capabilities, log_level, self._ask, self._tell, self._end_stream)
 
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
         """Tell the client how far its call is, on whichever request it waits with now."""
@@ -47,6 +47,10 @@ class Dialogue:
 
     async def _tell(self, method: str, params: Mapping[str, Any]) -> None:
         await self.asked.tell(method, params)
+
+    async def _end_stream(self) -> None:
+        if self.asked.end_stream is not None:
+            await self.asked.end_stream()
 
     async def _ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
         if self.asked.ask is not None:

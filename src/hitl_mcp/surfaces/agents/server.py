@@ -33,7 +33,7 @@ from hitl_mcp.gate import AgentCall, Gate
 from hitl_mcp.limits import AGENT_REQUESTS
 from hitl_mcp.releasing import Releasing
 from hitl_mcp.store import SqliteStore
-from hitl_mcp.surfaces.agents.asked import Caller, ClientRequest, Context, of_context
+from hitl_mcp.surfaces.agents.asked import Caller, ClientRequest, Context, agent_of, of_context
 from hitl_mcp.surfaces.agents.asking import AfterAsking, Asking
 from hitl_mcp.surfaces.agents.in_flight import InFlight
 from hitl_mcp.surfaces.agents.listeners import Listeners, Spawn
@@ -49,6 +49,10 @@ logger = logging.getLogger(__name__)
 
 STARTING_SECONDS = 10
 """How long a first list or call waits for upstreams that start; most clients give a server 30 s or more."""
+
+
+UNCOUNTED = frozenset({"initialize", "server/discover", "ping", "subscriptions/listen"})
+"""Requests beside those an agent may have in flight: the first three wait for nothing, and the last has its own cap."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class AgentServer(Server[Any]):
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         self.add_notification_handler("notifications/initialized", types.NotificationParams, listeners.initialized)
         # Instead of the SDK's own middleware, which makes a span of every request for a tracer that is not there.
-        self.middleware[:] = [self._answer_calls]
+        self.middleware[:] = [self._bounded, self._answer_calls]
         self._who = self.server_info_stamp  # made anew, deeply, each time it is asked for
         self._parts = parts
         self._in_flight = InFlight()
@@ -188,10 +192,7 @@ class AgentServer(Server[Any]):
         self, ctx: Context, relay: Callable[[ClientRequest], Awaitable[dict[str, Any]]]
     ) -> dict[str, Any]:
         asked = of_context(ctx, ctx.params or {})
-        with self._in_flight.one_more(asked.caller.agent) as has_room:
-            if not has_room:
-                raise MCPError(types.INVALID_REQUEST, too_many_at_once(AGENT_REQUESTS))
-            return await self._relayed_answer(asked, ctx.method, relay)
+        return await self._relayed_answer(asked, ctx.method, relay)
 
     async def _relayed_answer(
         self, asked: ClientRequest, method: str, relay: Callable[[ClientRequest], Awaitable[dict[str, Any]]]
@@ -223,6 +224,15 @@ class AgentServer(Server[Any]):
             self._listeners.tell(ResourcesListChanged())
 
     # Calls.
+
+    async def _bounded(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Every request passes here, so that none can be forgotten; calls are counted by `answer`, from both loops."""
+        if ctx.request_id is None or ctx.method == "tools/call" or ctx.method in UNCOUNTED:
+            return await call_next(ctx)
+        with self._in_flight.one_more(agent_of(ctx)) as has_room:
+            if not has_room:
+                raise MCPError(types.INVALID_REQUEST, too_many_at_once(AGENT_REQUESTS))
+            return await call_next(ctx)
 
     async def _answer_calls(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer modern calls here: the SDK would take apart and put together what is relayed as it came."""

@@ -6,7 +6,9 @@ open, it is whom the operator wrote into the hook. A reviewer's key opens nothin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,12 +18,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from hitl_mcp.answers import evaluation
+from hitl_mcp.answers import evaluation, too_many_at_once
 from hitl_mcp.calls import CallRecord
 from hitl_mcp.canonical import canonical_bytes, parse_strict
 from hitl_mcp.errors import ArgumentsRefused, HitlError
 from hitl_mcp.gate import AgentCall
-from hitl_mcp.limits import EVALUATION_BODY_BYTES, MESSAGE_BYTES
+from hitl_mcp.limits import AGENT_REQUESTS, EVALUATION_BODY_BYTES, MESSAGE_BYTES
 from hitl_mcp.releasing import Answered, Releasing
 from hitl_mcp.surfaces.api.bodies import EvaluateBody, read_body
 from hitl_mcp.surfaces.api.problems import Problem
@@ -49,6 +51,7 @@ class EvaluateEndpoint:
     def __init__(self, evaluating: Evaluating | None, stopping: anyio.Event) -> None:
         self._evaluating = evaluating
         self._stopping = stopping
+        self._asking: Counter[str] = Counter()
 
     async def on_port(self, http: Request) -> Response:
         """Asked by an agent with its bearer token; a body that names an agent is refused, whomever it names."""
@@ -56,10 +59,11 @@ class EvaluateEndpoint:
         agent = await parts.agent_of(http.scope)
         if isinstance(agent, Response):
             return agent
-        body = await _body(http)
-        if body.agent is not None:
-            raise Problem(422, "wrong_body", "agent: no such field", help="the bearer token says which agent asks")
-        return await self._answer(http, body, agent)
+        with self._one_more(agent):
+            body = await _body(http)
+            if body.agent is not None:
+                raise Problem(422, "wrong_body", "agent: no such field", help="the bearer token says which agent asks")
+            return await self._answer(http, body, agent)
 
     async def on_socket(self, http: Request) -> Response:
         """Asked by a hook of the gateway's own user; the body names the agent."""
@@ -69,7 +73,25 @@ class EvaluateEndpoint:
         if agent is None or not 0 < len(agent) <= AGENT_NAME_CHARACTERS or not agent.isprintable():
             what = f"agent: a name of 1 to {AGENT_NAME_CHARACTERS} characters is needed"
             raise Problem(422, "wrong_body", what, help="name the agent as `hitl-mcp stdio --agent` does")
-        return await self._answer(http, body, agent)
+        with self._one_more(agent):
+            return await self._answer(http, body, agent)
+
+    @contextmanager
+    def _one_more(self, agent: str) -> Iterator[None]:
+        """Count what hooks of this agent ask at once: each may wait for people, and holds its body meanwhile.
+
+        Raises:
+            Problem: They ask as much as they may.
+        """
+        if self._asking[agent] >= AGENT_REQUESTS:
+            raise Problem(429, "too_many_at_once", too_many_at_once(AGENT_REQUESTS))
+        self._asking[agent] += 1
+        try:
+            yield
+        finally:
+            self._asking[agent] -= 1
+            if not self._asking[agent]:
+                del self._asking[agent]  # an agent may call itself whatever it likes
 
     async def _answer(self, http: Request, body: EvaluateBody, agent: str) -> Response:
         parts = self._parts()
@@ -84,7 +106,8 @@ class EvaluateEndpoint:
             meta={},
         )
         seconds = parts.wait_seconds if body.wait_seconds is None else body.wait_seconds
-        answered = await self._while_there(http, parts.releasing, call, seconds)
+        ask = partial(parts.releasing.ask, call, seconds, _no_tick, takes_changes=body.takes_updated_input)
+        answered = await self._while_there(http, ask)
         return JSONResponse(
             evaluation(
                 answered.record,
@@ -94,7 +117,7 @@ class EvaluateEndpoint:
             )
         )
 
-    async def _while_there(self, http: Request, releasing: Releasing, call: AgentCall, seconds: float) -> Answered:
+    async def _while_there(self, http: Request, ask: Callable[[], Awaitable[Answered]]) -> Answered:
         """Ask, and give up once the hook is gone or the gateway stops: a call must not be released to nobody.
 
         Raises:
@@ -107,7 +130,7 @@ class EvaluateEndpoint:
             tasks.start_soon(_cancel_after, tasks.cancel_scope, partial(_gone, http))
             tasks.start_soon(_cancel_after, tasks.cancel_scope, self._stopping.wait)
             try:
-                answered = await releasing.ask(call, seconds, _no_tick)
+                answered = await ask()
             except HitlError as error:  # raised below: a group would hide which it is
                 failed = error
             tasks.cancel_scope.cancel()
