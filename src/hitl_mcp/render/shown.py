@@ -8,15 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
-from hitl_mcp.calls import CallRecord, Decision, ReadingCall, Requirement, Status, Verdict, VerdictKind, approvals_for
+from hitl_mcp.calls import (
+    CallRecord,
+    Decision,
+    ReadingCall,
+    Requirement,
+    Status,
+    Stop,
+    ToolCall,
+    Verdict,
+    approvals_for,
+)
 from hitl_mcp.clock import for_people
-from hitl_mcp.people import People, Reviewer
+from hitl_mcp.people import People
 from hitl_mcp.policy.explanation import explained
 from hitl_mcp.render.difference import Compared, difference
 from hitl_mcp.render.marks import Kind, Segment, joined, marked
-from hitl_mcp.render.tree import Line, lines_of_json, lines_of_text, raw_segments, shows_all
+from hitl_mcp.render.secret import covered, public_part, secret_arguments
+from hitl_mcp.render.standing import Beside, critical, place_in, requirement_shown, standing
+from hitl_mcp.render.telling import amounts, telling, told
+from hitl_mcp.render.tree import Line, hidden_in_decoded, lines_of_json, lines_of_text, raw_segments, shows_all
 
 Shown = dict[str, Any]
 """What `shown` gives; JSON-able."""
@@ -28,28 +43,47 @@ SUMMARY_CHARACTERS = 160
 """How much of the arguments one row of the queue can hold on a desktop."""
 
 
-def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Shown:
+@covered
+def shown(record: CallRecord, people: People, reviewer: str | None = None, beside: Beside | None = None) -> Shown:
     """Everything a person needs to decide this call, complete; with `reviewer`, also what that person may do."""
+    beside = beside or Beside()
     viewer = people.reviewer(reviewer) if reviewer is not None else None
     agent = people.agents.get(record.call.agent)
+    needs = record.decision.requirements
     return {
         "id": record.id,
         "version": record.version,
         "status": record.status,
         "headline": headline(record),
         "sentence": _segments(_sentence(record)),
+        "about": _about_shown(public_part(record.call)),
+        "critical": critical(record, amounts(public_part(record.call))),
         "agent": _segments(marked(record.call.agent, "name")),
+        "agent_name": record.call.agent,
         "runs_elsewhere": record.call.runs_elsewhere,
         "owner": agent.owner if agent else None,
-        "arguments": _json_shown(record.call.arguments_json),
+        "arguments": _json_shown(record.call.arguments_json, record.call.name),
         "meta": None if record.call.meta_json == "{}" else _json_shown(record.call.meta_json),
         "claim": _text_shown(record.asked.claim) if record.asked.claim else None,
         **decision_shown(record.decision),
-        "requirements": [_requirement_shown(record, people, need) for need in record.decision.requirements],
+        "requirements": [
+            {
+                **requirement_shown(record, people, need),
+                "you": place_in(record, viewer, need, beside) if viewer else None,
+            }
+            for need in needs
+        ],
         "verdicts": [_verdict_shown(verdict, record.digest) for verdict in record.verdicts],
         "created_at": record.created_at,
         "expires_at": record.expires_at,
         "run_by": record.run_by,
+        "starts_at": record.starts_at if record.status is Status.APPROVED and record.decision.undo_seconds else None,
+        "roles": sorted(people.roles()),
+        "schema": beside.schema_json,
+        "looking": list(beside.looking),
+        "grantable": beside.grantable,
+        "grant": record.grant,
+        "stopped": _stop_shown(beside.stopped) if beside.stopped else None,
         "binding": _binding_shown(record),
         "digest": record.digest,
         "closed_reason": _text_shown(record.closed_reason) if record.closed_reason else None,
@@ -57,15 +91,17 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None) -> Sh
         "previews": [_preview_shown(record, asked) for asked in record.decision.previews],
         "outcome": _outcome_shown(record),
         "history": _history_shown(record),
+        "revisions": _revisions_shown(record),
         "repeat_of": record.repeat_of,
-        "you": _standing(record, viewer) if viewer else None,
+        "you": standing(record, viewer, beside) if viewer else None,
     }
 
 
+@covered
 def summary(record: CallRecord) -> Shown:
     """One row of a list: enough to choose what to look at, never enough to decide."""
     text = record.call.arguments_json
-    preview = list(raw_segments(text[:SUMMARY_CHARACTERS]))
+    preview = list(raw_segments(text, secret_arguments(record.call.name, text), SUMMARY_CHARACTERS))
     if len(text) > SUMMARY_CHARACTERS:
         preview.append(Segment("note", f" ⟦{len(text) - SUMMARY_CHARACTERS:,} more⟧", ""))
     needs = record.decision.requirements
@@ -77,6 +113,7 @@ def summary(record: CallRecord) -> Shown:
         "headline": headline(record),
         "missing": sum(max(0, need.quorum - _count(record, need)) for need in needs),
         "progress": [{"met": _count(record, need), "quorum": need.quorum} for need in needs],
+        "critical": critical(record, ()) is not None,
     }
 
 
@@ -122,9 +159,12 @@ def _what(record: CallRecord) -> list[Segment]:
     return [*marked(record.call.upstream, "name"), apart, *marked(record.call.tool, "name")]
 
 
-def difference_shown(before: str | None, after: str) -> Shown:
-    """What is different between two definitions of a tool; without `before`, all of it is new."""
-    found = difference(before, after)
+def difference_shown(before: str | None, after: str, name: str = "") -> Shown:
+    """What is different between two definitions of a tool, or two versions of the arguments for the tool `name`.
+
+    Without `before`, all of it is new.
+    """
+    found = difference(before, after, name)
     return {
         "lines": [_compared_shown(one) for one in found.lines],
         "gone": sum(one.sign == "gone" for one in found.lines),
@@ -134,6 +174,20 @@ def difference_shown(before: str | None, after: str) -> Shown:
     }
 
 
+@covered
+def edit_shown(record: CallRecord, call: ToolCall, decision: Decision) -> Shown:
+    """What an edit would change of a call, and how much care it then asks for."""
+    edited = replace(record, call=call, decision=decision)
+    return {
+        "changes": difference_shown(record.call.arguments_json, call.arguments_json, call.name),
+        "critical": critical(edited, amounts(public_part(call))),
+    }
+
+
+def _stop_shown(stop: Stop) -> Shown:
+    return {"by": _short(stop.by), "at": stop.at or None, "reason": _text_shown(stop.reason) if stop.reason else None}
+
+
 def _compared_shown(one: Compared) -> Shown:
     segments = _segments(one.line.segments)
     for place in one.changed:
@@ -141,14 +195,22 @@ def _compared_shown(one: Compared) -> Shown:
     return {"sign": one.sign, "depth": one.line.depth, "skipped": one.skipped, "segments": segments}
 
 
-def _json_shown(text: str) -> Shown:
-    lines, raw = lines_of_json(text), raw_segments(text)
+def _about_shown(arguments_json: str) -> list[Shown]:
+    facts = telling(arguments_json)
+    return _segments(told(facts, len(json.loads(arguments_json)) if facts else 0))
+
+
+def _json_shown(text: str, name: str = "") -> Shown:
+    """JSON as a tree and as it is written; the arguments of a tool of this name without those that are secret."""
+    secrets = secret_arguments(name, text)
+    lines, raw = lines_of_json(text, secrets), raw_segments(text, secrets)
     return {
         "lines": _lines(lines),
         "raw": _segments(raw),
         "characters": len(text),
         "bytes": len(text.encode("utf-8")),
         "marks": sum(segment.kind == "mark" and bool(segment.source) for line in lines for segment in line.segments),
+        "decoded_marks": hidden_in_decoded(lines),
         # INVARIANT: a call is approved only where this is true; see `fits_terminal` and the page's Approve.
         "whole": shows_all(lines, text) and shows_all([Line(0, raw)], text),
     }
@@ -195,36 +257,6 @@ def _count(record: CallRecord, need: Requirement) -> int:
     return len(approvals_for(need, record.verdicts, record.digest))
 
 
-def _requirement_shown(record: CallRecord, people: People, need: Requirement) -> Shown:
-    names = approvals_for(need, record.verdicts, record.digest)
-    able = [reviewer.name for reviewer in people.everyone() if _counts(reviewer, need) and reviewer.name not in names]
-    by = " or ".join(need.roles) if need.roles else "any reviewer"
-    noun = "approval" if need.quorum == 1 else "approvals"
-    return {
-        "id": need.id,
-        "text": f"{need.quorum} {noun} by {by}{_narrowed(need)}",
-        "quorum": need.quorum,
-        "met": len(names),
-        "approved_by": list(names),
-        "could": able,
-        "done": len(names) >= need.quorum,
-    }
-
-
-def _narrowed(need: Requirement) -> str:
-    """What else a requirement asks of whoever approves."""
-    parts = [f"other than {plain_text(name)}" for name in need.barred]
-    parts += [f"signed in by {need.assurance} or better"] if need.assurance != "client" else []
-    parts += [f"through {' or '.join(need.surfaces)}"] if need.surfaces else []
-    return "".join(f", {part}" for part in parts)
-
-
-def _counts(reviewer: Reviewer, need: Requirement) -> bool:
-    if reviewer.name in need.barred:
-        return False
-    return reviewer.every_role or not need.roles or not reviewer.roles.isdisjoint(need.roles)
-
-
 def _verdict_shown(verdict: Verdict, digest: str) -> Shown:
     return {
         "verdict": verdict.kind,
@@ -235,33 +267,6 @@ def _verdict_shown(verdict: Verdict, digest: str) -> Shown:
         "at": verdict.at,
         "reason": _text_shown(verdict.reason) if verdict.reason else None,
         "counts": verdict.digest == digest,
-    }
-
-
-def _standing(record: CallRecord, reviewer: Reviewer) -> Shown:
-    """What this reviewer may still do, and why not approve; the store has the last word."""
-    needs = record.decision.requirements
-    approved = any(
-        verdict.reviewer == reviewer.name and verdict.digest == record.digest and verdict.kind is VerdictKind.APPROVE
-        for verdict in record.verdicts
-    )
-    why = ""
-    if record.status is not Status.HELD:
-        why = "it is no longer held"
-    elif approved:
-        why = "you approved it; it needs more people"
-    elif needs and not any(_counts(reviewer, need) for need in needs):
-        roles = sorted({role for need in needs for role in need.roles})
-        barred = any(reviewer.name in need.barred for need in needs)
-        why = f"it needs a reviewer with the role {' or '.join(roles)}" if roles else "it needs another reviewer"
-        why += ", and not one of the agent's own people" if barred else ""
-    return {
-        "reviewer": reviewer.name,
-        "may_approve": not why,
-        "may_reject": record.status in (Status.HELD, Status.APPROVED),
-        "may_resolve": record.status is Status.UNKNOWN,
-        "approved": approved,
-        "why_not": why,
     }
 
 
@@ -315,6 +320,24 @@ def _result_shown(result_json: str) -> list[Shown]:
     if not texts or len(texts) < len(parts):
         return _lines(lines_of_json(result_json))
     return [line for text in texts for line in _text_shown(text)]
+
+
+def _revisions_shown(record: CallRecord) -> list[Shown]:
+    """The edits, the earliest first: who made each, what stood there before, and what it changed."""
+    texts = [*(revision.arguments_json for revision in record.revisions), record.call.arguments_json]
+    return [
+        {
+            "number": revision.number,
+            "by": _short(revision.edited_by),
+            "at": revision.edited_at,
+            "reason": _text_shown(revision.reason) if revision.reason else None,
+            "digest": revision.digest,
+            "score": revision.decision.score,
+            "changes": None if record.erased_at else difference_shown(before, after, record.call.name),
+            "before": None if record.erased_at else _json_shown(before, record.call.name),
+        }
+        for revision, (before, after) in zip(record.revisions, pairwise(texts), strict=True)
+    ]
 
 
 def _history_shown(record: CallRecord) -> list[Shown]:

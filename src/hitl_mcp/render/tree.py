@@ -5,20 +5,24 @@ The text is cut, never parsed and written again: the sources of all segments joi
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from hitl_mcp.render.decoded import STRETCHES, Stretch, looks_like, stretches
 from hitl_mcp.render.marks import Kind, Segment, is_counted, joined, mark_for, marked
+from hitl_mcp.render.secret import mark_of_json, mark_of_value, secret_values
+from hitl_mcp.render.tokens import JSON_TOKEN, Place
 
 LONG_CHARACTERS = 200
 """A string longer than this says its length first, so that a reader knows how far to read."""
 
-PREVIEW_CHARACTERS = 240
-"""How much of a decoded text is shown beside the encoded one: three lines of a terminal."""
+PREVIEW_CHARACTERS = 1000
+"""How much of a decoded text is shown beside the encoded one: half a screen."""
+
+DEPTH = 3
+"""How often what was decoded is decoded again: deeper is a riddle, and the innermost text is then shown encoded."""
 
 SEGMENTS_WHOLE = 20_000
 """More than this and no browser stays quick and no person reads on: cut there, and then it is not shown whole."""
@@ -33,18 +37,24 @@ class Line:
     continued: bool = False
 
 
-def lines_of_json(text: str) -> tuple[Line, ...]:
-    """The lines of a canonical JSON text, one member a line; line breaks inside strings break the line too."""
+def lines_of_json(text: str, secrets: Iterable[Place] = ()) -> tuple[Line, ...]:
+    """The lines of a canonical JSON text, one member a line; line breaks inside strings break the line too.
+
+    Values at the places that are `secrets` are shown as what they are, not as what they say.
+    """
     lines = _Lines()
-    pieces = _JSON_TOKEN.findall(text)
+    pieces = [piece for piece, _ in _pieces(text, secrets)]
+    hidden = {number for number, (_, is_secret) in enumerate(_pieces(text, secrets)) if is_secret}
     stack: list[str] = []
     is_key = False
     for place, piece in enumerate(pieces):
         if lines.count > SEGMENTS_WHOLE:
             break
         following = pieces[place + 1] if place + 1 < len(pieces) else ""
-        if piece[0] == '"':
-            lines.add(*_string(piece, "key" if is_key else "string"))
+        if place in hidden:
+            lines.add(Segment("secret", mark_of_json(piece), piece))
+        elif piece[0] == '"':
+            lines.add_some(_string(piece, "key" if is_key else "string"))
         elif piece in "{[":
             lines.add(Segment("punctuation", piece, piece))
             stack.append(piece)
@@ -71,13 +81,25 @@ def lines_of_json(text: str) -> tuple[Line, ...]:
 def lines_of_text(text: str, kind: Kind = "plain") -> tuple[Line, ...]:
     """The lines of ordinary text, broken where it breaks."""
     lines = _Lines()
-    lines.add(*marked(text, kind))
+    lines.add(*_with_notes(text, stretches(text), lambda part: marked(part, kind, text)))
     return lines.finished()
 
 
-def raw_segments(text: str) -> tuple[Segment, ...]:
-    """JSON text exactly as it is stored, its escapes as they are written; only what cannot be trusted is marked."""
-    return joined(marked(text, "string")[:SEGMENTS_WHOLE])
+def raw_segments(text: str, secrets: Iterable[Place] = (), characters: int | None = None) -> tuple[Segment, ...]:
+    """JSON text exactly as it is stored, its escapes as they are written; only what cannot be trusted is marked.
+
+    Of it, only so many `characters` where that is said.
+    """
+    segments: list[Segment] = []
+    last, end = 0, len(text) if characters is None else characters
+    end = min([end, *(place.start for place in secret_values(text) if place.start < end < place.end)])
+    for place in sorted(secrets):
+        if place.start < end:
+            segments += marked(text[last : place.start], "string")
+            secret = text[place.start : place.end]
+            segments.append(Segment("secret", mark_of_json(secret), secret))
+            last = place.end
+    return joined([*segments, *marked(text[last : max(last, end)], "string")][:SEGMENTS_WHOLE])
 
 
 def shows_all(lines: Iterable[Line], text: str) -> bool:
@@ -85,23 +107,7 @@ def shows_all(lines: Iterable[Line], text: str) -> bool:
     return "".join(segment.source for line in lines for segment in line.segments) == text
 
 
-_JSON_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-?[0-9][0-9.eE+-]*|[a-z]+|.', re.DOTALL)
 _ESCAPE = re.compile(r"(\\(?:u[0-9a-fA-F]{4}|.))")
-_BASE64 = re.compile(r"(?:data:[\w.+-]+/[\w.+-]+;base64,)?([A-Za-z0-9+/_-]{24,}={0,2})")
-
-_LOOKS_LIKE = (
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or Office document"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x7fELF", "a Linux program"),
-    (b"MZ", "a Windows program"),
-    (b"\xcf\xfa\xed\xfe", "a macOS program"),
-    (b"RIFF", "a WebP, WAV or AVI file"),
-    (b"SQLite format 3\x00", "an SQLite database"),
-)
 
 
 class _Lines:
@@ -122,6 +128,13 @@ class _Lines:
                 self._close()
                 self._continued = True
 
+    def add_some(self, segments: Iterable[Segment]) -> None:
+        """Add segments up to the bound: one long string alone may have more than can be shown."""
+        for segment in segments:
+            self.add(segment)
+            if self.count > SEGMENTS_WHOLE:
+                return
+
     def next_at(self, depth: int) -> None:
         self._close()
         self._depth, self._continued = depth, False
@@ -136,6 +149,16 @@ class _Lines:
             self._segments = []
 
 
+def _pieces(text: str, secrets: Iterable[Place]) -> Iterator[tuple[str, bool]]:
+    """The tokens of a JSON text; a value that is secret is one piece, and said to be."""
+    last = 0
+    for start, end in sorted(secrets):
+        yield from ((piece, False) for piece in JSON_TOKEN.findall(text[last:start]))
+        yield text[start:end], True
+        last = end
+    yield from ((piece, False) for piece in JSON_TOKEN.findall(text[last:]))
+
+
 def _scalar(piece: str) -> list[Segment]:
     if piece in ("true", "false", "null"):
         return [Segment("literal", piece, piece)]
@@ -147,16 +170,36 @@ def _scalar(piece: str) -> list[Segment]:
 def _string(piece: str, kind: Kind) -> Iterator[Segment]:
     """A string with its quotes. Escapes of control characters become marks; `\\"` and `\\\\` stay as written."""
     inner = piece[1:-1]
-    yield from _notes(piece)
+    found = stretches(inner, escaped=True)
+    is_encoded = len(found) == 1 and (found[0].start, found[0].end) == (0, len(inner))
+    if is_encoded and not _holds_secret(found[0]):
+        yield from decoded_note(found[0])
+        found = []
+    elif len(piece) > LONG_CHARACTERS:
+        yield from _length_note(piece)
     yield Segment(kind, '"', '"')
-    for part, count in _with_breaks_counted(_ESCAPE.split(inner)):
+    yield from _with_notes(inner, found, lambda part: _escaped(part, kind, inner))
+    yield Segment(kind, '"', '"')
+
+
+def _escaped(text: str, kind: Kind, whole: str) -> Iterator[Segment]:
+    """What stands between the quotes of a JSON string. Secrets are found before it is cut at its escapes."""
+    last = 0
+    for start, end in secret_values(text):
+        yield from _unescaped(text[last:start], kind, whole)
+        yield Segment("secret", mark_of_value(text[start:end]), text[start:end])
+        last = end
+    yield from _unescaped(text[last:], kind, whole)
+
+
+def _unescaped(text: str, kind: Kind, whole: str) -> Iterator[Segment]:
+    for part, count in _with_breaks_counted(_ESCAPE.split(text)):
         if part[:1] != "\\":
-            yield from marked(part, kind, inner)
+            yield from marked(part, kind, whole)
         elif part in ('\\"', "\\\\", "\\/"):
             yield Segment(kind, part * count, part * count)
         else:
             yield mark_for(json.loads(f'"{part}"') * count, part * count)
-    yield Segment(kind, '"', '"')
 
 
 def _with_breaks_counted(pieces: list[str]) -> Iterator[tuple[str, int]]:
@@ -173,48 +216,76 @@ def _with_breaks_counted(pieces: list[str]) -> Iterator[tuple[str, int]]:
         place += 2 * count - 1
 
 
-def _notes(piece: str) -> Iterator[Segment]:
-    """What to know of a string before reading it: that it is long, or that it is something else, encoded."""
-    if len(piece) < 26:
+def _length_note(piece: str) -> Iterator[Segment]:
+    """How long a string is, before it is read."""
+    value = json.loads(piece)
+    if len(value) > LONG_CHARACTERS:
+        size_bytes = len(value.encode("utf-8"))
+        also = f", {size_bytes:,} bytes" if size_bytes != len(value) else ""
+        yield Segment("note", f"⟦{len(value):,} characters{also}⟧ ", "")
+
+
+def _with_notes(text: str, found: list[Stretch], show: Callable[[str], Iterable[Segment]]) -> Iterator[Segment]:
+    """A text as `show` shows it, and behind each encoded stretch what it decodes to."""
+    last = 0
+    for number, stretch in enumerate(found):
+        encoded = text[stretch.start : stretch.end]
+        if _holds_secret(stretch):
+            yield from show(text[last : stretch.start])
+            yield Segment("secret", mark_of_value(encoded), encoded)
+        else:
+            yield from show(text[last : stretch.end])
+            if number >= STRETCHES:
+                yield Segment("note", " ⟦from here on nothing more is decoded⟧ ", "")
+                last = stretch.end
+                break
+            yield from decoded_note(stretch)
+        last = stretch.end
+    yield from show(text[last:])
+
+
+def _holds_secret(stretch: Stretch) -> bool:
+    return isinstance(stretch.data, str) and bool(secret_values(stretch.data))
+
+
+_FLAG = "; in it "
+
+
+def hidden_in_decoded(lines: Iterable[Line]) -> int:
+    """How many decoded parts hold what cannot be seen, or passes for something else."""
+    segments = [segment for line in lines for segment in line.segments]
+    return sum(segment.kind == "mark" and segment.text.startswith(_FLAG) for segment in segments)
+
+
+def decoded_note(stretch: Stretch, depth: int = 1) -> Iterator[Segment]:
+    """What an encoded stretch decodes to, as a note of ours; what is hidden in it is marked, and counted in front."""
+    characters = stretch.end - stretch.start
+    if isinstance(stretch.data, bytes):
+        size = f"decoded {len(stretch.data):,} bytes{' of its beginning' if stretch.cut else ''}"
+        yield Segment(
+            "note", f"⟦{stretch.how}, {characters:,} characters; {size}, looks like {looks_like(stretch.data)}⟧ ", ""
+        )
         return
-    match = _BASE64.fullmatch(piece, 1, len(piece) - 1)
-    decoded = _decoded(match.group(1)) if match else None
-    if decoded is not None:
-        yield from _note_on_decoded(len(piece) - 2, decoded)
-    elif len(piece) > LONG_CHARACTERS:
-        value = json.loads(piece)
-        if len(value) > LONG_CHARACTERS:
-            size_bytes = len(value.encode("utf-8"))
-            also = f", {size_bytes:,} bytes" if size_bytes != len(value) else ""
-            yield Segment("note", f"⟦{len(value):,} characters{also}⟧ ", "")
+    text = stretch.data
+    size = f"decoded {len(text.encode('utf-8', 'replace')):,} bytes of text"
+    told = text[:PREVIEW_CHARACTERS]
+    part = f" (the first {len(told):,} characters)" if len(told) < len(text) or stretch.cut else ""
+    yield Segment("note", f"⟦{stretch.how}, {characters:,} characters; {size}{part}", "")
+    hidden = sum(segment.kind == "mark" for segment in marked(text, "decoded"))
+    if hidden:
+        yield Segment("mark", f"{_FLAG}{hidden:,} hidden or passing for another", "")
+    yield Segment("note", ": ", "")
+    inside = stretches(told) if depth < DEPTH else []
+    last = 0
+    for one in inside:
+        yield from _of_decoded(told[last : one.end])
+        yield from decoded_note(one, depth + 1)
+        last = one.end
+    yield from _of_decoded(told[last:])
+    yield Segment("note", "⟧ ", "")
 
 
-def _decoded(text: str) -> bytes | None:
-    """The bytes that a text encodes, if it is base64 by its looks: mixed case and digits, not a path, not hex."""
-    if not (re.search("[a-z]", text) and re.search("[A-Z]", text)) or re.fullmatch("[0-9A-Fa-f]+", text):
-        return None
-    if not re.search("[0-9=]", text):
-        return None
-    plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error:
-        return None
-
-
-def _note_on_decoded(characters: int, decoded: bytes) -> Iterator[Segment]:
-    size = f"⟦base64, {characters:,} characters; decoded {len(decoded):,} bytes"
-    try:
-        text = decoded.decode("utf-8")
-    except UnicodeDecodeError:
-        text = ""
-    if text and sum(character.isprintable() or character in "\n\r\t" for character in text) >= 0.9 * len(text):
-        shown = text[:PREVIEW_CHARACTERS]
-        part = f" (the first {len(shown)} characters)" if len(shown) < len(text) else ""
-        yield Segment("note", f"{size} of text{part}: ", "")
-        for segment in marked(shown.replace("\n", " "), "decoded"):
-            yield Segment(segment.kind if segment.kind == "mark" else "decoded", segment.text, "", segment.rtl)
-        yield Segment("note", "⟧ ", "")
-        return
-    looks = next((looks for magic, looks in _LOOKS_LIKE if decoded.startswith(magic)), "binary data")
-    yield Segment("note", f"{size}, looks like {looks}⟧ ", "")
+def _of_decoded(text: str) -> Iterator[Segment]:
+    """Decoded text; it stands for nothing in the source, and breaks no line."""
+    for segment in marked(text, "decoded"):
+        yield Segment(segment.kind, segment.text, "", segment.rtl)
