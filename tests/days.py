@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from hitl_mcp.calls import Asked, Mark, Outcome, Preview, Status, VerdictKind
+from hitl_mcp.calls import Asked, Mark, Outcome, Preview, Requirement, Status, VerdictKind
 from hitl_mcp.canonical import digest_of
-from hitl_mcp.store import SqliteStore
+from hitl_mcp.store import Edited, PassedOn, SqliteStore, passed_on
 from hitl_mcp.store.pins import Pin, keep_first_pins
 from tests.samples import admit, allowed, claim, denied, held, tool_call, verdict
 
@@ -44,5 +44,23 @@ async def a_day(store: SqliteStore, day: int = 0) -> dict[str, str]:
     ids["held"] = (
         await admit(store, tool_call(arguments_json=f'{{"day":{day},"to":"c@example.com"}}'), ASKED, spending)
     ).record.id
+    ids["edited"] = await _edited(store, day)
+    await store.stops.stop("sweeper", "dana", "it asked for everything")
+    await store.stops.stop("keeper", "dana", "for a moment")
+    await store.stops.release("keeper", "erin")
     await store.pause("dana", "lunch")
     return ids
+
+
+async def _edited(store: SqliteStore, day: int) -> str:
+    """A call that a reviewer passed on, and changed twice; the second time somebody approved it already."""
+    two = held(Requirement("pay", quorum=2), marks=(Mark("spent", "builder", "EUR", 2),))
+    call = tool_call(arguments_json=f'{{"day":{day},"to":"d@example.com"}}')
+    record = (await admit(store, call, ASKED, two)).record
+    passed = PassedOn(record.digest, passed_on(record, "legal"), "dana", "theirs")
+    record = await store.verdicts.pass_on(record.id, passed)
+    for by, to in (("dana", "e@example.com"), ("erin", "f@example.com")):
+        edited = Edited(record.digest, f'{{"day":{day},"to":"{to}"}}', lambda history: two, lambda needs: ())
+        record = await store.verdicts.edit(record.id, verdict(record.digest, reviewer=by, reason="to them"), edited)
+    await store.withdraw(record.id, "builder")
+    return record.id

@@ -59,7 +59,7 @@ async def test_a_record_that_nobody_touched_is_fine_up_to_its_last_checkpoint(
     report = evidence(tmp_path).verify()
     assert (report.findings, report.answer) == ([], "fine")
     assert (report.attested, report.unsigned) == (report.events, 0)
-    assert report.calls == 5
+    assert report.calls == 6
 
 
 async def test_without_a_checkpoint_nobody_can_tell_whether_the_end_was_cut_off(

@@ -12,8 +12,10 @@ from hitl_mcp.backups import Place, back_up, restore
 from hitl_mcp.calls import Status
 from hitl_mcp.errors import StoreError
 from hitl_mcp.store import open_sqlite
+from hitl_mcp.store.steps import RESTORED
 from tests.clocks import HandClock
 from tests.days import a_day
+from tests.granting import DANA, ask, claimed, wanted
 
 AT = "2026-11-22T12:00:00.000000Z"
 
@@ -65,7 +67,7 @@ async def test_what_was_open_in_a_backup_ends_and_the_rest_is_there(tmp_path: Pa
     async with open_sqlite(tmp_path / "hitl.db", clock) as store:
         statuses = [record.status for record in (await store.list_calls(None)).calls]
     assert sorted(statuses) == sorted(
-        [Status.SUCCEEDED, Status.DENIED, Status.SUCCEEDED, Status.REJECTED, Status.INVALIDATED]
+        [Status.SUCCEEDED, Status.DENIED, Status.SUCCEEDED, Status.REJECTED, Status.INVALIDATED, Status.WITHDRAWN]
     )
     assert evidence(tmp_path).verify().answer == "fine"
 
@@ -121,7 +123,7 @@ async def test_what_is_no_backup_is_refused_and_nothing_is_changed(tmp_path: Pat
     wrong.write_bytes(content)
     with pytest.raises(StoreError, match=says):
         await restore(wrong, place(tmp_path), HandClock())
-    assert evidence(tmp_path).verify().calls == 5
+    assert evidence(tmp_path).verify().calls == 6
     assert not list(tmp_path.glob("hitl.db.before-*"))
 
 
@@ -141,3 +143,27 @@ async def test_a_backup_to_a_place_that_cannot_be_written_leaves_nothing(tmp_pat
     with pytest.raises(StoreError, match="cannot be written"):
         back_up(evidence(tmp_path), place(tmp_path).signer, tmp_path / "no" / "where.db", AT)
     assert not list(tmp_path.rglob("*.part"))
+
+
+async def test_a_restore_brings_back_no_grant(tmp_path: Path) -> None:
+    """Live in the backup, and used up or revoked since: all end, and the calls that they had approved with them."""
+    clock = HandClock()
+    async with open_sqlite(tmp_path / "hitl.db", clock) as store:
+        record = (await ask(store)).record
+        used_up = await store.grants.give(wanted(record, uses=1), DANA)
+        revoked = await store.grants.give(wanted(record, minutes=90), DANA)
+        waiting = (await ask(store, to="b@example.com")).record
+        back_up(evidence(tmp_path), place(tmp_path).signer, tmp_path / "monday.db", AT)
+        assert await claimed(store, waiting) is not None
+        await store.grants.revoke(revoked.id, "dana", "")
+    await restore(tmp_path / "monday.db", place(tmp_path), clock)
+    async with open_sqlite(tmp_path / "hitl.db", clock) as store:
+        await store.recover()
+        assert await store.grants.list(live=True) == ()
+        assert {(grant.id, grant.ended_why) for grant in await store.grants.list(live=False)} == {
+            (used_up.id, RESTORED),
+            (revoked.id, RESTORED),
+        }
+        assert (await store.get(waiting.id)).status is Status.INVALIDATED
+        assert (await ask(store, to="c@example.com")).record.status is Status.HELD
+    assert evidence(tmp_path).verify().answer == "fine"

@@ -31,7 +31,7 @@ from hitl_mcp.executor import Executor
 from hitl_mcp.store.writer import Writer
 from hitl_mcp.surfaces.agents import socket as agent_socket
 from hitl_mcp.surfaces.api import _Answer
-from hitl_mcp.surfaces.api.endpoints import Endpoints
+from hitl_mcp.surfaces.api.verdicts import VerdictEndpoints
 from hitl_mcp.upstreams.stdio import StdioWire
 from hitl_mcp.upstreams.streamable_http import HttpWire
 
@@ -205,7 +205,7 @@ def doors(places: Places) -> None:
     around(places, agent_socket._Writer, "_write", lambda writer, frame: _name_of_answer(frame))
     around(places, _Answer, "__call__", lambda door, scope, receive, send: _name_of_post(scope))
     for name in ("give_verdict", "resolve"):
-        endpoint = getattr(Endpoints, name)
+        endpoint = getattr(VerdictEndpoints, name)
 
         @wraps(endpoint)
         async def answered(*args: Any, endpoint: Any = endpoint) -> Any:
@@ -213,7 +213,7 @@ def doors(places: Places) -> None:
             places.passed("before answer to reviewer")
             return answer
 
-        setattr(Endpoints, name, answered)
+        setattr(VerdictEndpoints, name, answered)
 
 
 def _name_of_answer(frame: bytes) -> str | None:

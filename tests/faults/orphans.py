@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -21,6 +20,7 @@ import anyio.to_thread
 
 from tests.faults.campaign import Campaign, Tally
 from tests.gateways import WAIT_SECONDS, Site, site
+from tests.nursery import Forked
 from tests.upstream_programs import effects, slow_upstream
 
 LEFT = "an upstream process was left behind"
@@ -134,7 +134,7 @@ async def _kill_once(here: Site, kind: str, chance: random.Random, mark: str) ->
             await anyio.sleep(0.01)
     seen = len(_marked(mark))
     if kind in ("stopping", "clean stop"):
-        gateway.send_signal(signal.SIGTERM)
+        os.kill(gateway.pid, signal.SIGTERM)
     if kind == "stopping":
         await anyio.sleep(chance.random() * 2)
     if kind != "clean stop":
@@ -164,7 +164,7 @@ async def _start_in_vain(here: Site) -> None:
         await here.start()
 
 
-async def _kill_in_a_call(here: Site, gateway: subprocess.Popen[bytes], mark: str) -> int:
+async def _kill_in_a_call(here: Site, gateway: Forked, mark: str) -> int:
     """Kill it while a call has taken effect and waits for its answer."""
     seen, before = 0, len(effects(here.folder))
 
@@ -185,12 +185,11 @@ async def _kill_in_a_call(here: Site, gateway: subprocess.Popen[bytes], mark: st
     return seen
 
 
-def _wait(gateway: subprocess.Popen[bytes] | None) -> None:
+def _wait(gateway: Forked | None) -> None:
     if gateway is None:
         return
     gateway.wait(WAIT_SECONDS)
-    if gateway.stdout:
-        gateway.stdout.close()
+    gateway.stdout.close()
 
 
 def _marked(mark: str) -> dict[int, str]:

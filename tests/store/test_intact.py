@@ -15,8 +15,8 @@ from hitl_mcp.calls import CallRecord, Outcome, Status, VerdictKind
 from hitl_mcp.clock import to_text
 from hitl_mcp.store import SqliteStore, chain, open_sqlite
 from hitl_mcp.store.intact import NOT_AS_LEFT, SignedHead
+from hitl_mcp.store.moves import TAMPERED
 from hitl_mcp.store.statements import sql
-from hitl_mcp.store.steps import TAMPERED
 from tests.clocks import HandClock
 from tests.days import ASKED, a_day
 from tests.samples import admit, claim, held, tool_call, verdict

@@ -19,8 +19,8 @@ from hitl_mcp.clock import to_text
 from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError, NotAllowed, StoreError
 from hitl_mcp.limits import EVENT_QUEUE_LENGTH
 from hitl_mcp.store import FeedBehind, SqliteStore, open_sqlite
+from hitl_mcp.store.moves import TAMPERED
 from hitl_mcp.store.statements import migrations, sql, statements
-from hitl_mcp.store.steps import TAMPERED
 from tests.clocks import HandClock
 from tests.samples import admit, allowed, claim, denied, held, tool_call, verdict
 
@@ -564,7 +564,7 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path, clock: Hand
 async def test_readers_cannot_write(store: SqliteStore) -> None:
     """The reading connection refuses to write, so that there is only one writer."""
     with pytest.raises(StoreError, match="read-only"):
-        await store.access.rows("end_sign_in", {"key_digest": "x", "now": "x"})
+        await store.access.rows("drop_old_sign_ins", {"now": "x"})
 
 
 def test_every_named_statement_is_used() -> None:
@@ -576,7 +576,7 @@ def test_every_named_statement_is_used() -> None:
         assert sql(name)
 
 
-@pytest.mark.parametrize("name", ["list_open_calls", "waiting_of_tool", "due", "left_running", "waiting_for_people"])
+@pytest.mark.parametrize("name", ["waiting_of_tool", "due", "left_running", "waiting_for_people"])
 def test_what_is_open_is_found_without_walking_every_call(name: str) -> None:
     """The gateway asks these again and again; at a million records only the index of open calls answers in time."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:

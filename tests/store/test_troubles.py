@@ -175,14 +175,14 @@ async def test_damage_that_reading_meets_ends_the_writing_too(tmp_path: Path) ->
     async with open_sqlite(path, HandClock()) as store:
         await store.note("policy-loaded", "x" * 100)
     with closing(sqlite3.connect(path)) as database:
-        root = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events'").fetchone()[0]
+        root = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'policies'").fetchone()[0]
         size = database.execute("PRAGMA page_size").fetchone()[0]
     content = bytearray(path.read_bytes())
     content[(root - 1) * size : root * size] = b"\xff" * size
     path.write_bytes(content)
     async with open_sqlite(path, HandClock()) as store:
         with pytest.raises(StoreError, match="the record cannot be read: the database is damaged"):
-            await store.events_after(0)
+            await store.policy("sha256:none")
         assert store.trouble is not None
         assert (store.trouble.kind, store.broken) == ("damaged", "the database is damaged")
         with pytest.raises(StoreError, match="the record cannot be written: the database is damaged"):

@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 60.0
 """The longest time that events stand unsigned while the gateway runs: what a thief of the database's end can take."""
 
-SIGNED_AT_ONCE = frozenset({"running", "rejected", "withdrawn", "invalidated"})
-"""The events after which an approval is used up or taken back: whoever takes these from the record could have a call
-run twice, or run though somebody said no."""
+SIGNED_AT_ONCE = frozenset({"running", "rejected", "withdrawn", "invalidated", "grant-revoked", "grant-ended"})
+"""The events after which an approval or a grant is used up or taken back: whoever takes these from the record could
+have a call run twice, or run though somebody said no."""
 
 TAIL_BYTES = 64 * 1024
 """How much of the file's end is read for its newest line: some 250 lines, of which the last is nearly always good."""

@@ -14,11 +14,14 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from hitl_mcp.audit.checkpoints import Checkpoint
+from hitl_mcp.audit.grants import differing_grants
+from hitl_mcp.audit.revisions import differing_revisions, differing_stops, revisions_of, stray_revisions
+from hitl_mcp.audit.signatures import Signatures, exported_problems
 from hitl_mcp.calls import Status, digest_for
 from hitl_mcp.canonical import digest_of
 from hitl_mcp.store import chain
 from hitl_mcp.store.chain import Row
-from hitl_mcp.store.rows import decision_from_json, record_from_row
+from hitl_mcp.store.rows import decision_from_json, grant_of, record_from_row
 from hitl_mcp.store.statements import sql
 
 FINDINGS_SHOWN = 100
@@ -39,6 +42,7 @@ class Report:
     unlinked: int = 0
     findings: list[str] = field(default_factory=list)
     more_findings: int = 0
+    signatures: Signatures = field(default_factory=Signatures)
 
     @property
     def answer(self) -> Answer:
@@ -71,6 +75,8 @@ class Report:
             "unsigned": self.unsigned,
             "findings": self.findings,
             "more_findings": self.more_findings,
+            "signed_verdicts": self.signatures.good,
+            "passkeys": self.signatures.as_dict(),
         }
 
 
@@ -102,10 +108,15 @@ def verify_export(lines: Iterable[str], checkpoints: Sequence[Checkpoint] = ()) 
 def _exported_events(report: Report, lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         try:
-            event = json.loads(line)["event"]
-            yield {**{column: event[column] for column in chain.EVENT_COLUMNS}, "hash": event["hash"]}
+            read = json.loads(line)
+            event = read["event"]
+            row = {**{column: event[column] for column in chain.EVENT_COLUMNS}, "hash": event["hash"]}
         except (ValueError, KeyError, TypeError):
             report.find(f"line {number}: this is no exported event")
+            continue
+        for problem in exported_problems(report.signatures, read, _facts(row)):
+            report.find(f"event {row['number']}: {problem}")
+        yield row
 
 
 # The chain.
@@ -152,6 +163,9 @@ def _by_number(report: Report, checkpoints: Sequence[Checkpoint]) -> dict[int, l
 
 
 def _hold_against(report: Report, connection: sqlite3.Connection) -> None:
+    told_of = connection.execute(sql("passkeys_told"))
+    for problem in report.signatures.ring.read(connection.execute(sql("passkeys")), told_of):
+        report.find(problem)
     last_asked = 0
     for row in connection.execute(sql("all_calls")):
         report.calls += 1
@@ -170,13 +184,24 @@ def _hold_against(report: Report, connection: sqlite3.Connection) -> None:
         verdicts = connection.execute(sql("verdicts_of_call"), query).fetchall()
         previews = connection.execute(sql("previews_of_call"), query).fetchall()
         marks = connection.execute(sql("marks_of_call"), query).fetchall()
+        assertions = connection.execute(sql("assertions_of_call"), query).fetchall()
         for problem in _differences(told, row, _Beside(verdicts, previews, marks)):
+            report.find(f"call `{row['id']}`: {problem}")
+        for problem in differing_revisions(told.revisions, row, revisions_of(connection, row)):
+            report.find(f"call `{row['id']}`: {problem}")
+        for problem in _differing_signatures(report.signatures, told, verdicts, assertions):
             report.find(f"call `{row['id']}`: {problem}")
     for name, what in (("stray_events", "an event tells of it, and its record is gone"), ("stray_rows", "it is gone")):
         for row in connection.execute(sql(name)):
             report.find(f"call `{row['call_id']}`: {what}")
+    for call_id in stray_revisions(connection):
+        report.find(f"call `{call_id}`: it is gone")
+    for problem in differing_stops(connection):
+        report.find(problem)
     _hold_policies(report, connection)
     _hold_pins(report, connection)
+    for problem in differing_grants(connection):
+        report.find(problem)
     _hold_pause(report, connection)
 
 
@@ -193,8 +218,10 @@ class _Told:
     resolved: int = 0
     erased_at: str | None = None
     facts: dict[str, str] = field(default_factory=dict)
-    verdicts: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[tuple[str, int], str] = field(default_factory=dict)
+    revisions: list[tuple[str, str]] = field(default_factory=list)
     previews: dict[str, str] = field(default_factory=dict)
+    assertions: list[str] = field(default_factory=list)
 
     @classmethod
     def by(cls, events: Sequence[Row]) -> _Told | None:
@@ -218,8 +245,14 @@ class _Told:
             if self.status == Status.UNKNOWN and event["status"] != Status.UNKNOWN:
                 self.told_at, self.resolved = None, 1  # what was told is no longer so
             self.version, self.status, self.changed_at = event["version"], event["status"], event["at"]
+        if "revision" in facts:
+            self.revisions.append((facts.pop("revision"), facts.pop("earlier", "")))
+            self.previews.clear()  # they told of the earlier bytes
+        if "assertion" in facts:
+            self.assertions.append(facts.pop("assertion"))
         if "verdict" in facts:
-            self.verdicts[event["by"]] = facts.pop("verdict")
+            # Of one reviewer the last verdict on the same bytes counts, and after an edit they are others.
+            self.verdicts[event["by"], len(self.revisions)] = facts.pop("verdict")
         if "preview" in facts:
             self.previews[facts.pop("preview")] = facts.pop("result")
         self.facts.update(facts)
@@ -237,7 +270,7 @@ def _facts(event: Row) -> dict[str, str]:
 class _Beside:
     """The rows of other tables that belong to a call."""
 
-    verdicts: Sequence[Row]
+    verdicts: Sequence[chain.VerdictRow]
     previews: Sequence[Row]
     marks: Sequence[Row]
 
@@ -256,7 +289,7 @@ def _differences(told: _Told, row: sqlite3.Row, beside: _Beside) -> Iterator[str
     yield from _differing_facts(told, row, beside)
     yield from _differing_payloads(told, row)
     given = sorted((f"reviewer:{one['reviewer']}", chain.of_verdict(one)) for one in beside.verdicts)
-    if given != sorted(told.verdicts.items()):
+    if given != sorted((by, digest) for (by, _), digest in told.verdicts.items()):
         yield "its verdicts are not those that were given"
     if sorted(told.previews) != sorted(chain.of_preview(one) for one in beside.previews):
         yield "its previews are not those that were kept"
@@ -266,7 +299,19 @@ def _differences(told: _Told, row: sqlite3.Row, beside: _Beside) -> Iterator[str
             yield f"the result of its preview `{one['rule']}` was changed"
 
 
-def _differing_facts(told: _Told, row: Row, beside: _Beside) -> Iterator[str]:
+def _differing_signatures(
+    signatures: Signatures, told: _Told, verdicts: Sequence[Row], assertions: Sequence[Row]
+) -> Iterator[str]:
+    if sorted(chain.of_text(one["assertion_json"]) for one in assertions) != sorted(told.assertions):
+        yield "what its verdicts were signed with is not what was given"
+    signed = {(one["digest"], one["reviewer"], one["kind"]): one["assertion_json"] for one in assertions}
+    for verdict in verdicts:
+        key = (verdict["digest"], verdict["reviewer"], verdict["kind"])
+        if (problem := signatures.check(verdict, signed.get(key))) is not None:
+            yield problem
+
+
+def _differing_facts(told: _Told, row: sqlite3.Row, beside: _Beside) -> Iterator[str]:
     marks = [(one["item"], one["scope"], one["value"], one["at"], one["amount"]) for one in beside.marks]
     found = {
         "call": chain.of_call(row),
@@ -277,6 +322,7 @@ def _differing_facts(told: _Told, row: Row, beside: _Beside) -> Iterator[str]:
         "closed_reason": chain.of_text(row["closed_reason"]),
         "outcome": chain.of_outcome(row),
         "seal": chain.of_text(row["seal"]),
+        "grant": chain.of_text(grant_of(row)),
         "kept": chain.of_kept(row),
     }
     absent = {
@@ -285,6 +331,7 @@ def _differing_facts(told: _Told, row: Row, beside: _Beside) -> Iterator[str]:
         "closed_reason": chain.of_text(""),
         "outcome": chain.of_outcome(dict.fromkeys(chain.OUTCOME_COLUMNS)),
         "seal": chain.of_text(""),
+        "grant": chain.of_text(None),
         "kept": found["kept"],
     }
     expected = {**absent, **told.facts}
@@ -304,6 +351,7 @@ _MEANING = {
     "closed_reason": "reason why it ended",
     "outcome": "outcome",
     "seal": "seal",
+    "grant": "grant",
     "kept": "upstream, tool or agent",
 }
 

@@ -15,6 +15,7 @@ import aiosqlite
 
 from hitl_mcp.clock import Clock, to_text
 from hitl_mcp.errors import HitlError, NotNow, StoreError
+from hitl_mcp.passkeys import Passkey
 from hitl_mcp.store.seals import Seals
 from hitl_mcp.store.statements import sql
 from hitl_mcp.store.troubles import is_fault_of_statement, trouble_of
@@ -37,6 +38,12 @@ class Life:
     seals: Seals
     waiting: set[str]
     """The calls that wait for people as this gateway knows itself, whatever the database says."""
+    granted: dict[str, int]
+    """The same of live grants: how far each has come, as a version."""
+    passkeys: dict[str, Passkey]
+    """The same of passkeys by id, also of those that were removed: their public keys never change."""
+    stopped: set[str]
+    """The same of agents that are stopped."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Access:
     epoch: int
     seals: Seals
     waiting: set[str] = field(default_factory=set)
+    granted: dict[str, int] = field(default_factory=dict)
+    passkeys: dict[str, Passkey] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
 
     async def step(self, step: Callable[[Transaction, Life], T | Refused], *, durable: bool = True) -> T:
         """Run one transaction on the writer's thread; committed when this returns, and on disk where `durable`.
@@ -68,7 +78,8 @@ class Access:
 
         def run(txn: Transaction) -> T | Refused:
             now = self.clock.now()
-            return step(txn, Life(RUNNER, self.epoch, now, to_text(now), self.seals, self.waiting))
+            known = (self.seals, self.waiting, self.granted, self.passkeys, self.stopped)
+            return step(txn, Life(RUNNER, self.epoch, now, to_text(now), *known))
 
         result: T | Refused = await self.writer.write(run, durable=durable)
         if isinstance(result, Refused):

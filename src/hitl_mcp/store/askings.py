@@ -5,8 +5,8 @@ from __future__ import annotations
 from hitl_mcp.calls import ASKING_ENDED, Status
 from hitl_mcp.store.access import Life
 from hitl_mcp.store.events import Step, put_event
+from hitl_mcp.store.moves import read_call
 from hitl_mcp.store.statements import sql
-from hitl_mcp.store.steps import read_call
 from hitl_mcp.store.writer import Transaction
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from hitl_mcp.calls import Assurance, CallEvent, CallRecord, Decision, Mark
+from hitl_mcp.calls import CallEvent, CallRecord, Decision, Mark, Requirement
 from hitl_mcp.errors import StoreError
 from hitl_mcp.limits import EVENT_QUEUE_LENGTH
 from hitl_mcp.policy.history import History
@@ -28,10 +28,14 @@ Decide = Callable[[History], Decision]
 
 @dataclass(frozen=True)
 class LastLook:
-    """What the policy says of an approved call just before it runs: why it must not, or what it counts for."""
+    """What the policy says of an approved call just before it runs: why it must not, or what it counts for.
+
+    `asks` is what it asks of people now, where a grant approved the call: that must still meet it.
+    """
 
     refusal: str | None
     marks: tuple[Mark, ...] = ()
+    asks: tuple[Requirement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class CallPage:
 
     calls: tuple[CallRecord, ...]
     next: str | None
+
+
+@dataclass(frozen=True)
+class Found(CallPage):
+    """A page of a search. Where it ended before everything was looked at, `looked_back_to` is how far it came."""
+
+    looked_back_to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +68,6 @@ class Erased:
 
     erased: int
     more: bool
-
-
-@dataclass(frozen=True)
-class SignIn:
-    """A reviewer who is signed in, and until when."""
-
-    reviewer: str
-    assurance: Assurance
-    expires_at: str
 
 
 class FeedBehind(StoreError):

@@ -55,6 +55,10 @@ def _erase(txn: Transaction, life: Life, call_id: str) -> None:
     values = {"id": call_id, "now": life.at, "decision_json": decision_json}
     kept = txn.connection.execute(sql("erase_call"), values).fetchone()
     txn.connection.execute(sql("erase_previews"), {"id": call_id})
+    for earlier in txn.connection.execute(sql("revisions_of_call"), {"id": call_id}).fetchall():
+        without_words = decision_to_json(_without_words(decision_from_json(earlier["decision_json"])))
+        values = {"id": call_id, "number": earlier["number"], "decision_json": without_words}
+        txn.connection.execute(sql("erase_revisions"), values)
     facts = {"decision": chain.of_text(decision_json), "kept": chain.of_kept(kept)}
     put_event(txn, call_id, Step(kept["version"], "erased", Status(kept["status"]), life.at, "gateway"), facts)
 

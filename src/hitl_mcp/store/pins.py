@@ -13,6 +13,7 @@ from typing import NamedTuple
 from hitl_mcp.store import chain, steps
 from hitl_mcp.store.access import Life
 from hitl_mcp.store.events import SEALS, Step, put_event
+from hitl_mcp.store.grants import end_of_tool
 from hitl_mcp.store.seals import Part
 from hitl_mcp.store.sqlite import SqliteStore
 from hitl_mcp.store.statements import sql
@@ -112,6 +113,7 @@ def _tell(txn: Transaction, life: Life, change: Change) -> Told:
     waiting = [row["id"] for row in txn.connection.execute(sql("waiting_of_tool"), query)]
     for call_id in waiting:
         steps.invalidate(txn, life, call_id, change.reason)
+    end_of_tool(txn, life, pin.name, query["definition"], change.reason)
     return Told(pin.changed_at or life.at, len(waiting))
 
 

@@ -20,6 +20,7 @@ from hitl_mcp.calls import (
     Probe,
     ReadingCall,
     Requirement,
+    Revision,
     RuleMatch,
     SignalMatch,
     Status,
@@ -44,7 +45,7 @@ def decision_to_json(decision: Decision) -> str:
             "signals": [[signal.id, signal.points, signal.reason, signal.error] for signal in decision.signals],
             "band": decision.band,
             "requirements": [
-                [need.id, need.roles, need.quorum, need.assurance, need.barred, need.surfaces]
+                [need.id, need.roles, need.quorum, need.assurance, need.barred, need.surfaces, need.grantable]
                 for need in decision.requirements
             ],
             "expires_in_seconds": decision.expires_in_seconds,
@@ -93,15 +94,11 @@ def _rules(stored: Iterable[list[Any]]) -> tuple[RuleMatch, ...]:
     return tuple(RuleMatch(id, Effect(effect), reason, error) for id, effect, reason, error in stored)
 
 
-def _requirement(
-    id: str,
-    roles: list[str],
-    quorum: int,
-    assurance: Assurance = "client",
-    barred: Iterable[str] = (),
-    surfaces: Iterable[str] = (),
-) -> Requirement:
-    return Requirement(id, tuple(roles), quorum, assurance, tuple(barred), tuple(surfaces))
+def _requirement(id: str, roles: list[str], quorum: int, assurance: Assurance = "client", *later: Any) -> Requirement:
+    """A requirement as it is stored: later versions added who is barred, surfaces, and whether grants meet it."""
+    absent: tuple[Any, ...] = ((), (), False)
+    barred, surfaces, grantable = (*later, *absent[len(later) :])
+    return Requirement(id, tuple(roles), quorum, assurance, tuple(barred), tuple(surfaces), grantable)
 
 
 def _used(item: str, about: str, answer: int | list[str]) -> HistoryUsed:
@@ -118,6 +115,25 @@ def preview_from_row(row: sqlite3.Row) -> Preview:
         result_json=row["result_json"],
         problem=row["problem"],
     )
+
+
+def revision_from_row(row: sqlite3.Row) -> Revision:
+    """What an edit replaced, from its row."""
+    return Revision(
+        number=row["number"],
+        arguments_json=row["arguments_json"],
+        digest=row["digest"],
+        decision=decision_from_json(row["decision_json"]),
+        expires_at=row["expires_at"],
+        edited_by=row["edited_by"],
+        edited_at=row["edited_at"],
+        reason=row["reason"],
+    )
+
+
+def revision_of(row: sqlite3.Row) -> int:
+    """How often a call was edited. The record of an older version, which may be verified as it is, does not say."""
+    return row["revision"] if "revision" in row.keys() else 0  # noqa: SIM118 - a row's own test looks at values
 
 
 def record_from_row(
@@ -152,10 +168,23 @@ def record_from_row(
         closed_reason=row["closed_reason"],
         erased_at=row["erased_at"],
         was_resolved=bool(row["resolved"]),
+        grant=grant_of(row),
+        likeness=_likeness_of(row, status),
         verdicts=tuple(verdict_from_row(verdict) for verdict in verdicts),
         outcome=_outcome_from_row(row, status) if status in _WITH_OUTCOME else None,
         events=tuple(event_from_row(event) for event in events),
     )
+
+
+def grant_of(row: sqlite3.Row) -> str | None:
+    """The grant that approved a call. The record of an older version, which may be verified as it is, has none."""
+    return row["grant_id"] if "grant_id" in row.keys() else None  # noqa: SIM118 - a row's own test looks at values
+
+
+def _likeness_of(row: sqlite3.Row, status: Status) -> str | None:
+    """What a call that waits has in common with those that are alike; an older record says nothing of it."""
+    there = status is Status.HELD and "likeness" in row.keys()  # noqa: SIM118 - a row's own test looks at values
+    return row["likeness"] if there else None
 
 
 def _outcome_from_row(row: sqlite3.Row, status: Any) -> Outcome:
@@ -192,6 +221,7 @@ def verdict_from_row(row: sqlite3.Row) -> Verdict:
         assurance=row["assurance"],
         at=row["at"],
         reason=row["reason"],
+        considered_seconds=row["considered_seconds"],
     )
 
 

@@ -18,7 +18,7 @@ from hitl_mcp.errors import StoreError
 KEY_BYTES = 32
 """As long as the digest that HMAC-SHA256 gives (RFC 2104, section 3)."""
 
-Part = str | int | None
+Part = str | int | float | None
 
 
 class Seals:

@@ -20,23 +20,33 @@ from typing import Any, TypeVar
 import aiosqlite
 import anyio
 
-from hitl_mcp.calls import OPEN, Asked, CallEvent, CallRecord, Outcome, Preview, Status, ToolCall, Verdict
+from hitl_mcp.calls import Asked, CallEvent, CallRecord, Outcome, Preview, Status, ToolCall, Verdict
 from hitl_mcp.clock import Clock, after, to_text
 from hitl_mcp.errors import CallNotFound, StoreError
 from hitl_mcp.limits import PAGE_CALLS
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import steps
 from hitl_mcp.store.access import Access
+from hitl_mcp.store.around import Around
 from hitl_mcp.store.askings import end_asking
-from hitl_mcp.store.base import Admission, CallPage, Decide, Erased, Feed, LastLook, Pause, SignIn
+from hitl_mcp.store.base import Admission, CallPage, Decide, Erased, Feed, LastLook, Pause
 from hitl_mcp.store.erasing import erase_batch
 from hitl_mcp.store.events import SEALS
+from hitl_mcp.store.grant_rows import Stands, nobody_stands, note_grant, of_grant
+from hitl_mcp.store.grants import Grants, end_due
 from hitl_mcp.store.intact import TAMPERED_RECORD, LookedBack, SignedHead, flushed_head, look_back
-from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_row
+from hitl_mcp.store.listing import Listing, Wanted
+from hitl_mcp.store.passkeys import Passkeys
+from hitl_mcp.store.reviewers import ReviewersRead
+from hitl_mcp.store.rows import event_from_row, preview_from_row, record_from_row, revision_from_row
 from hitl_mcp.store.sealing import adopt
 from hitl_mcp.store.seals import Seals
+from hitl_mcp.store.search import Search
+from hitl_mcp.store.sign_ins import SignIns
 from hitl_mcp.store.statements import migrations, sql
+from hitl_mcp.store.stops import Stops
 from hitl_mcp.store.troubles import Trouble, trouble_of
+from hitl_mcp.store.verdicts import Verdicts
 from hitl_mcp.store.writer import Connect, Transaction, Writer, connect_plainly
 
 CHAINED_SINCE = 3
@@ -68,10 +78,16 @@ class SqliteStore:
         self._writer = access.writer
         self._clock = access.clock
         self._step, self._rows = access.step, access.rows
+        self.passkeys, self.sign_ins = Passkeys(access), SignIns(access)
+        self.stops, self.verdicts = Stops(access), Verdicts(access)
         self._feeds: set[Feed] = set()
         self._paused: Pause | None = None
         self._tampered: tuple[str, ...] = ()
         self._tampering: str | None = None
+        self.grants, self.reviewers = Grants(access), ReviewersRead(access)
+        self.listing = Listing(access)
+        self.search = Search(access, self.listing)
+        self.around = Around(access, self.listing)
         access.writer.published = self._publish
 
     @property
@@ -106,20 +122,23 @@ class SqliteStore:
 
     # Steps: each is one transaction, on disk before it returns where `durable`.
 
-    async def admit(self, call: ToolCall, asked: Asked, decide: Decide, *, durable: bool) -> Admission:
+    async def admit(
+        self, call: ToolCall, asked: Asked, decide: Decide, *, durable: bool, stands: Stands = nobody_stands
+    ) -> Admission:
         """Decide and record a request, or find the record that already answers it; see `steps.admit`."""
-        return await self._step(lambda txn, life: steps.admit(txn, life, call, asked, decide), durable=durable)
+        return await self._step(lambda txn, life: steps.admit(txn, life, call, asked, decide, stands), durable=durable)
 
-    async def add_verdict(self, call_id: str, verdict: Verdict) -> CallRecord:
-        """Write a reviewer's verdict and return the call as it now stands.
+    async def add_verdict(self, call_id: str, verdict: Verdict, at_most: int | None = None) -> CallRecord:
+        """Write a reviewer's verdict and return the call as it now stands; `at_most` is the reviewer's hourly budget.
 
         Raises:
             CallNotFound: No call has this id.
             CallAlreadySettled: The call can no longer be decided, or this reviewer approved it before.
             DigestMismatch: The reviewer was shown something else.
             NotAllowed: The approval counts towards no requirement of this call.
+            BudgetSpent: This reviewer approved that many calls within the hour.
         """
-        return await self._step(lambda txn, life: steps.add_verdict(txn, life, call_id, verdict))
+        return await self.verdicts.add(call_id, verdict, at_most)
 
     async def withdraw(self, call_id: str, agent: str) -> CallRecord:
         """Take back a call that has not started.
@@ -130,12 +149,14 @@ class SqliteStore:
         """
         return await self._step(lambda txn, life: steps.withdraw(txn, life, call_id, agent))
 
-    async def claim(self, checked: CallRecord, look: Callable[[History], LastLook]) -> CallRecord | None:
+    async def claim(
+        self, checked: CallRecord, look: Callable[[History], LastLook], stands: Stands = nobody_stands
+    ) -> CallRecord | None:
         """Take an approved call to run or release it, once; `checked` is the call as it was read; see `steps.claim`.
 
         None where it cannot be run now, must not run any more, or is no longer what was checked.
         """
-        return await self._step(lambda txn, life: steps.claim(txn, life, checked, look))
+        return await self._step(lambda txn, life: steps.claim(txn, life, checked, look, stands))
 
     async def invalidate(self, call_id: str, reason: str) -> CallRecord:
         """End a held or approved call because a check failed."""
@@ -150,12 +171,13 @@ class SqliteStore:
         return await self._step(lambda txn, life: steps.resolve(txn, life, call_id, outcome, by))
 
     async def expire_due(self) -> int:
-        """End every call whose clock has run out."""
-        return await self._step(steps.expire_due)
+        """End every call whose clock has run out, and every grant."""
+        return await self._step(lambda txn, life: steps.expire_due(txn, life) + end_due(txn, life))
 
     async def recover(self) -> int:
         """At boot: end as `unknown` what an earlier life left running, and find what was changed meanwhile."""
         left = await self._step(steps.recover)
+        await self.grants.recover()
         since = to_text(after(self._clock.now(), -TAMPERING_SHOWN_SECONDS))
         self._tampered, self._tampering = (), None
         for row in reversed(await self._rows("tampered", {"since": since})):
@@ -178,9 +200,13 @@ class SqliteStore:
         """The newest event (number, hash) and now, once everything up to it is on disk; see `intact.flushed_head`."""
         return await self._step(lambda txn, life: flushed_head(txn, life, signed))
 
-    async def keep_preview(self, call_id: str, preview: Preview) -> bool:
-        """Put what a preview brought beside a call that is still held. Returns whether it was kept."""
-        return await self._step(lambda txn, life: steps.keep_preview(txn, life, call_id, preview), durable=False)
+    async def keep_preview(self, call_id: str, preview: Preview, digest: str | None = None) -> bool:
+        """Put what a preview brought beside a call that is still held, and still has the bytes that `digest` names.
+
+        Returns whether it was kept.
+        """
+        keep = partial(steps.keep_preview, call_id=call_id, preview=preview, digest=digest)
+        return await self._step(keep, durable=False)
 
     async def end_asking(self, call_id: str, by: str, detail: str) -> None:
         """Note that the agent's client was asked about a held call and gave no verdict."""
@@ -210,21 +236,6 @@ class SqliteStore:
         """Put something on record that concerns no call."""
         await self._step(lambda txn, life: steps.note(txn, life, kind, detail, by))
 
-    async def add_sign_in(self, key_digest: str, sign_in: SignIn) -> None:
-        """Keep a sign-in by the digest of its key."""
-        values = {
-            "key_digest": key_digest,
-            "reviewer": sign_in.reviewer,
-            "assurance": sign_in.assurance,
-            "expires_at": sign_in.expires_at,
-        }
-        await self._step(lambda txn, life: steps.run_statement(txn, "add_sign_in", {**values, "now": life.at}))
-
-    async def end_sign_in(self, key_digest: str) -> None:
-        """Forget a sign-in, and those whose time is over."""
-        query = {"key_digest": key_digest}
-        await self._step(lambda txn, life: steps.run_statement(txn, "end_sign_in", {**query, "now": life.at}))
-
     # Reading: short, on a connection that cannot write.
 
     async def get(self, call_id: str) -> CallRecord:
@@ -240,6 +251,8 @@ class SqliteStore:
         record = record_from_row(
             rows[0], await self._rows("verdicts_of_call", query), await self._rows("events_of_call", query)
         )
+        if rows[0]["revision"]:
+            record = await self._with_revisions(record)
         if not record.decision.previews:
             return record
         previews = await self._rows("previews_of_call", query)
@@ -258,25 +271,21 @@ class SqliteStore:
 
         With `text`, only those whose id, name, arguments, claim or outcome hold it, in whatever case.
         """
-        before = int(cursor) if cursor is not None else 2**63 - 1
-        query = {
-            "statuses": json.dumps(list(statuses if statuses is not None else Status)),
-            "agent": agent,
-            "before": before,
-            "limit": limit + 1,
-        }
+        wanted = Wanted(None if statuses is None else frozenset(statuses), agent=agent)
         if text is not None:
-            rows = await self._rows("search_calls", {**query, "pattern": _pattern(text)}, long=True)
-        elif statuses is not None and OPEN.issuperset(statuses):
-            rows = await self._rows("list_open_calls", query)
-        else:
-            rows = await self._rows("list_calls", query, long=True)
-        following = str(rows[limit - 1]["seq"]) if len(rows) > limit else None
-        return CallPage(await self._with_verdicts(rows[:limit]), following)
+            return await self.search.find(wanted, text, cursor, limit)
+        return await self.listing.newest(wanted, cursor, limit)
 
     async def of_interest_to(self, agent: str, limit: int = PAGE_CALLS) -> tuple[CallRecord, ...]:
         """What an agent has open, and outcomes it was not told yet, newest first."""
-        return await self._with_verdicts(await self._rows("of_interest_to_agent", {"agent": agent, "limit": limit}))
+        rows = await self._rows("of_interest_to_agent", {"agent": agent, "limit": limit})
+        edited = {row["id"] for row in rows if row["revision"]}
+        records = await self.listing.with_verdicts(rows)
+        return tuple([await self._with_revisions(one) if one.id in edited else one for one in records])
+
+    async def _with_revisions(self, record: CallRecord) -> CallRecord:
+        rows = await self._rows("revisions_of_call", {"id": record.id})
+        return replace(record, revisions=tuple(revision_from_row(row) for row in rows))
 
     async def count_open(self) -> dict[Status, int]:
         """How many calls stand in each open status that has any."""
@@ -291,12 +300,6 @@ class SqliteStore:
         """What the policy of this hash says, as canonical JSON, if it was ever in force here."""
         rows = await self._rows("policy", {"version": version})
         return rows[0]["written"] if rows else None
-
-    async def sign_in(self, key_digest: str) -> SignIn | None:
-        """The sign-in of this key, if its time is not over."""
-        now = to_text(self._clock.now())
-        rows = await self._rows("sign_in", {"key_digest": key_digest, "now": now})
-        return SignIn(rows[0]["reviewer"], rows[0]["assurance"], rows[0]["expires_at"]) if rows else None
 
     async def events_after(self, number: int, limit: int = 100) -> tuple[CallEvent, ...]:
         """Events with a higher number, oldest first."""
@@ -341,6 +344,8 @@ class SqliteStore:
                 self._paused = None
             elif event.by == SEALS:
                 self._note_tampering(event)
+            if event.kind.startswith("grant-"):
+                note_grant(self.access.granted, event)
             if event.kind in NO_LONGER_WAITING:
                 self.access.waiting.discard(event.call_id)
         for feed in self._feeds:
@@ -350,11 +355,8 @@ class SqliteStore:
     def _note_tampering(self, event: CallEvent) -> None:
         if event.kind == TAMPERED_RECORD:
             self._tampering = event.detail
-        elif event.call_id:  # a tool is told of by its pin
-            self._tampered = (event.call_id, *self._tampered)[:TAMPERED_SHOWN]
-
-    async def _with_verdicts(self, rows: Sequence[sqlite3.Row]) -> tuple[CallRecord, ...]:
-        return tuple([record_from_row(row, await self._rows("verdicts_of_call", {"id": row["id"]})) for row in rows])
+        elif whose := event.call_id or of_grant(event):  # a tool is told of by its pin
+            self._tampered = (whose, *self._tampered)[:TAMPERED_SHOWN]
 
 
 @asynccontextmanager
@@ -387,6 +389,9 @@ async def open_sqlite(
                 store = SqliteStore(Access(writer, reader, long_reader, clock, epoch, seals))
                 store._paused = await writer.write(steps.paused, durable=False)
                 store.access.waiting.update(row["id"] for row in await store._rows("waiting_for_people", {}))
+                await store.grants.load()
+                await store.passkeys.load()
+                await store.stops.load()
                 yield store
         finally:
             writer.stop()
@@ -411,13 +416,6 @@ async def _reading(path: Path, connect: Connect) -> AsyncIterator[aiosqlite.Conn
 def _unopened(path: Path, error: sqlite3.Error | MemoryError | OSError) -> StoreError:
     trouble = trouble_of(error, path)
     return StoreError(f"{path}: cannot be opened: {trouble.says}", help=trouble.help)
-
-
-def _pattern(text: str) -> str:
-    """The LIKE pattern of whatever holds a text, word for word."""
-    for special in "\\%_":
-        text = text.replace(special, "\\" + special)
-    return f"%{text}%"
 
 
 def _wake(loop: asyncio.AbstractEventLoop, answer: Any) -> None:

@@ -6,13 +6,16 @@ import re
 from functools import cache
 from importlib import resources
 
+FILES = ("queries.sql", "listing.sql")
+"""What changes the record or reads one call of it; and what lists, searches and figures ask."""
+
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 @cache
 def statements() -> dict[str, str]:
-    """Every named statement of `queries.sql`."""
-    parts = _NAME.split(_read("queries.sql"))[1:]
+    """Every named statement of the files that hold them."""
+    parts = [part for file in FILES for part in _NAME.split(_read(file))[1:]]
     return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 

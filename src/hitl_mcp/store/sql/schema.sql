@@ -1,5 +1,14 @@
 -- The schema as the migrations make it, for reading: nothing runs this, and a test keeps it equal to them.
 
+CREATE TABLE assertions (
+    call_id        TEXT NOT NULL REFERENCES calls (id),
+    digest         TEXT NOT NULL,
+    reviewer       TEXT NOT NULL,
+    kind           TEXT NOT NULL,
+    assertion_json TEXT NOT NULL,
+    PRIMARY KEY (call_id, digest, reviewer, kind)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE calls (
     seq                INTEGER PRIMARY KEY,
     id                 TEXT NOT NULL UNIQUE,
@@ -39,7 +48,12 @@ CREATE TABLE calls (
     result_bytes       INTEGER,
     seal               TEXT NOT NULL DEFAULT '',
     erased_at          TEXT,
-    resolved           INTEGER NOT NULL DEFAULT 0
+    resolved           INTEGER NOT NULL DEFAULT 0,
+    revision           INTEGER NOT NULL DEFAULT 0,
+    grant_id           TEXT,
+    score              INTEGER,
+    likeness           TEXT,
+    roles_json         TEXT
 ) STRICT;
 
 CREATE INDEX calls_by_request ON calls (request_key, seq) WHERE effect = 'hold' OR status = 'unknown';
@@ -48,7 +62,18 @@ CREATE UNIQUE INDEX calls_one_open_request ON calls (request_key) WHERE is_open 
 
 CREATE INDEX calls_resolved ON calls (agent, seq) WHERE resolved AND handed_over_at IS NULL;
 
-CREATE INDEX calls_open ON calls (agent, seq) WHERE is_open;
+CREATE INDEX calls_open ON calls (agent, status, seq, name, effect, grant_id, is_open) WHERE is_open;
+
+CREATE INDEX calls_queue ON calls (agent, name, roles_json, score, expires_at, likeness, seq, status, is_open)
+WHERE is_open AND status = 'held';
+
+CREATE INDEX calls_settled ON calls (status, seq, is_open) WHERE NOT is_open;
+
+CREATE INDEX calls_of_agent ON calls (agent, status, seq, name, effect, grant_id, is_open) WHERE NOT is_open;
+
+CREATE INDEX calls_of_tool ON calls (name, status, effect, seq, grant_id, is_open) WHERE NOT is_open;
+
+CREATE INDEX calls_of_conversation ON calls (conversation, seq);
 
 CREATE INDEX calls_untold ON calls (agent, seq) WHERE effect = 'hold' AND handed_over_at IS NULL;
 
@@ -69,6 +94,43 @@ CREATE INDEX events_of_call ON events (call_id, number);
 
 CREATE INDEX events_tampering ON events (number) WHERE by = 'seals';
 
+CREATE INDEX events_retold ON events (number) WHERE call_id <> '' AND (detail <> '' OR kind IN ('edited', 'erased'));
+
+-- What the chain says of a grant is found by the id that its detail begins with; no other event of no call has a version.
+CREATE INDEX events_of_grant ON events (substr(detail, 1, 15), number) WHERE call_id = '' AND version > 0;
+
+CREATE TABLE grants (
+    id              TEXT PRIMARY KEY,
+    version         INTEGER NOT NULL,
+    agent           TEXT NOT NULL,
+    upstream        TEXT NOT NULL,
+    tool            TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    fingerprint     TEXT NOT NULL,
+    definition      TEXT NOT NULL,
+    conditions_json TEXT NOT NULL,
+    shape_json      TEXT NOT NULL,
+    uses            INTEGER NOT NULL,
+    given_by        TEXT NOT NULL,
+    roles_json      TEXT NOT NULL,
+    surface         TEXT NOT NULL,
+    assurance       TEXT NOT NULL,
+    given_at        TEXT NOT NULL,
+    expires_at      TEXT NOT NULL,
+    call_id         TEXT NOT NULL REFERENCES calls (id),
+    digest          TEXT NOT NULL,
+    reason          TEXT NOT NULL,
+    used            INTEGER NOT NULL CHECK (used BETWEEN 0 AND uses),
+    ended_at        TEXT,
+    ended_by        TEXT,
+    ended_why       TEXT,
+    seal            TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX grants_live ON grants (agent, name) WHERE ended_at IS NULL;
+
+CREATE INDEX calls_granted ON calls (grant_id, status) WHERE grant_id IS NOT NULL;
+
 CREATE TABLE marks (
     item     TEXT NOT NULL,
     scope    TEXT NOT NULL,
@@ -80,6 +142,24 @@ CREATE TABLE marks (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX marks_of_call ON marks (call_id);
+
+CREATE TABLE passkeys (
+    id                TEXT PRIMARY KEY,
+    reviewer          TEXT NOT NULL,
+    public_key        TEXT NOT NULL,
+    rp_id             TEXT NOT NULL,
+    label             TEXT NOT NULL,
+    transports        TEXT NOT NULL,
+    created_at        TEXT NOT NULL,
+    confirmed_by      TEXT,
+    confirmation_json TEXT NOT NULL,
+    removed_at        TEXT,
+    removed_by        TEXT,
+    removal_json      TEXT NOT NULL DEFAULT '',
+    sign_count        INTEGER NOT NULL,
+    last_used_at      TEXT,
+    seal              TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pins (
     name            TEXT PRIMARY KEY,
@@ -109,17 +189,45 @@ CREATE TABLE previews (
     PRIMARY KEY (call_id, rule)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE revisions (
+    call_id        TEXT NOT NULL REFERENCES calls (id),
+    number         INTEGER NOT NULL,
+    arguments_json TEXT NOT NULL,
+    digest         TEXT NOT NULL,
+    decision_json  TEXT NOT NULL,
+    expires_at     TEXT NOT NULL,
+    edited_by      TEXT NOT NULL,
+    edited_at      TEXT NOT NULL,
+    reason         TEXT NOT NULL,
+    seal           TEXT NOT NULL,
+    PRIMARY KEY (call_id, number)
+) STRICT;
+
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
     value_json TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE sign_ins (
-    key_digest TEXT PRIMARY KEY,
-    reviewer   TEXT NOT NULL,
-    assurance  TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    expires_at TEXT NOT NULL
+    key_digest   TEXT PRIMARY KEY,
+    id           TEXT NOT NULL UNIQUE,
+    reviewer     TEXT NOT NULL,
+    assurance    TEXT NOT NULL,
+    surface      TEXT NOT NULL,
+    label        TEXT NOT NULL,
+    created_at   TEXT NOT NULL,
+    expires_at   TEXT NOT NULL,
+    last_seen_at TEXT NOT NULL,
+    seal         TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stops (
+    agent   TEXT PRIMARY KEY,
+    by      TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    reason  TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    seal    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verdicts (
@@ -133,5 +241,8 @@ CREATE TABLE verdicts (
     reason     TEXT NOT NULL,
     at         TEXT NOT NULL,
     seal       TEXT NOT NULL DEFAULT '',
+    considered_seconds REAL,
     PRIMARY KEY (call_id, digest, reviewer)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX verdicts_by_reviewer ON verdicts (reviewer, at);
