@@ -65,6 +65,7 @@ PROMISES = (
                 "When a reviewer sees a verdict accepted, it is on disk.",
                 tests=(
                     "tests/stories/test_crashes.py::test_an_approval_given_just_before_a_crash_runs_after_the_restart",
+                    "tests/store/test_revisions.py::test_an_edit_is_there_after_a_restart",
                     "tests/faults/test_power.py::test_power_cuts_lose_nothing_acknowledged_and_weaker_settings_do",
                     "tests/faults/test_crashpoints.py::test_a_gateway_that_dies_at_any_of_its_places_keeps_every_promise",
                 ),
@@ -83,6 +84,9 @@ PROMISES = (
                     "tests/stories/test_pins.py::test_an_upstream_that_pulls_the_rug",
                     "tests/stories/test_crashes.py::test_an_approval_does_not_survive_another_upstream_of_the_same_name",
                     "tests/store/test_sqlite.py::test_a_call_is_claimed_at_most_once",
+                    "tests/store/test_revisions.py::test_an_edit_replaces_the_bytes_and_approves_exactly_these",
+                    "tests/store/test_revisions.py::test_what_was_approved_before_an_edit_counts_no_more",
+                    "tests/stories/test_edits.py::test_what_a_reviewer_made_of_a_call_runs_and_the_agent_is_told",
                     "tests/store/test_intact.py::test_a_call_that_was_put_back_beside_a_running_gateway_does_not_run",
                     "tests/store/test_intact.py::test_one_that_ended_in_an_earlier_life_and_was_put_back_later_does_not_run",
                     "tests/store/test_intact.py::test_a_call_that_was_put_back_while_the_gateway_was_stopped_ends_at_its_start",
@@ -209,8 +213,10 @@ PROMISES = (
         (
             Sentence(
                 "Code running as the gateway's own OS user can defeat it, except for calls that need a passkey.",
-                tests=("tests/cli/test_commands.py::test_the_doctor_finds_a_running_gateway_in_order",),
-                later=(Later("passkeys", SEAT),),
+                tests=(
+                    "tests/cli/test_commands.py::test_the_doctor_finds_a_running_gateway_in_order",
+                    "tests/store/test_passkeys.py::test_a_forged_approval_never_runs_where_a_passkey_is_needed",
+                ),
             ),
             Sentence(
                 "An upstream may lie about what it did.",

@@ -23,7 +23,7 @@ UPSTREAM_KEYS = (
 )
 CONFIG_KEYS = (
     "its keys are `upstreams`, `policies`, `store`, `review`, `http`, `agents`, `clients`, `reviewers`, `retention`, "
-    "`env_file`, `ask_in_client`, `wait_seconds`"
+    "`env_file`, `ask_in_client`, `wait_seconds`, `secrets`"
 )
 UPSTREAM_NAMES = "an upstream's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
 CLIENT_NAMES = "a client's name is 1 to 20 of `a-z`, `0-9` and `-`, a letter first"
@@ -149,6 +149,10 @@ REFUSED = [
     ("retention: {failed: «12h}", "not a number of days: `12h`\n  help: write how many days it is kept: `30d`"),
     ("review: {host: «0.0.0.0}", f"`host` is not a loopback address: `0.0.0.0`\n  help: {LOOPBACK}"),
     ("review: {host: «'::'}", f"`host` is not a loopback address: `::`\n  help: {LOOPBACK}"),
+    (
+        "review: {batch_below: «101}",
+        "`batch_below` out of range: `101`\n  help: points are 0 to 100; 0 answers every call by itself",
+    ),
     ("review: {port: «65536}", "`port` out of range: `65536`\n  help: a port is 1 to 65535; 0 picks a free one"),
     ("review: {port: «'8377'}", "`port` must be a whole number, not text\n  help: write the number without quotes"),
     (
@@ -341,7 +345,7 @@ upstreams:
   pasted: {"type": "stdio", "command": "uvx", "args": ["mcp-server-git"]}
 policies: ["policies/*.yaml"]
 store: ./data/hitl.db
-review: {host: 127.0.0.1, port: 8377, public_url: "https://hitl.example.com/"}
+review: {host: 127.0.0.1, port: 8377, public_url: "https://hitl.example.com/", batch_below: 30}
 http: {enabled: true}
 agents: {builder: {token: "${env:BUILDER_TOKEN}", owner: dana}}
 reviewers: {dana: {roles: [finance, admin]}, li@example.com: {}}
@@ -369,7 +373,7 @@ wait_seconds: 30
     }
     assert config.policies == ("policies/*.yaml",)
     assert config.store == str(tmp_path.resolve() / "data/hitl.db")
-    assert config.review == ReviewConfig("127.0.0.1", 8377, "https://hitl.example.com")
+    assert config.review == ReviewConfig("127.0.0.1", 8377, "https://hitl.example.com", 30)
     assert config.http_enabled is True
     assert config.people.agents == {"builder": Agent("builder", "${env:BUILDER_TOKEN}", "dana")}
     assert config.people.reviewers == {
@@ -476,7 +480,8 @@ def examples(page: str) -> list[str]:
 @pytest.mark.parametrize("text", [*examples("config.md"), *(t for t in examples("policy.md") if "upstreams:" in t)])
 def test_every_config_that_the_page_shows_can_be_used(text: str) -> None:
     """Examples in the docs are configs; a part of one goes with the least there can be."""
-    config_of(text if "upstreams:" in text else f"upstreams: {{}}\n{text}")
+    least = "" if "upstreams:" in text else "upstreams: {}\n"
+    config_of(least + ("" if "policies:" in text else "policies: [p.yaml]\n") + text)
 
 
 @pytest.mark.parametrize("text", [text for text in examples("policy.md") if "upstreams:" not in text])
@@ -493,3 +498,35 @@ def test_the_ready_policy_asks_nobody_in_particular() -> None:
     """The cautious start works with no reviewers configured."""
     config = config_of("upstreams: {files: {command: npx}}\npolicies: [{use: cautious, upstream: files}]\n")
     assert load_policy(policy_sources(config), config.people).rules
+
+
+def test_secrets_are_named_by_tool_and_place_and_by_reference() -> None:
+    """A pointer's steps are read as JSON Pointer writes them; nothing is named unless it is written."""
+    config = config_of(
+        LEAST + "secrets: {arguments: ['mail__*:/a~1b/*/c~0d', '*:/password'], values: ['${env:KEY}']}\n"
+        "review: {approvals_per_hour: 30}\nreviewers: {dana: {approvals_per_hour: 5}, lee: {}}\n"
+    )
+    assert config.secrets.arguments == (("mail__*", ("a/b", "*", "c~d")), ("*", ("password",)))
+    assert config.secrets.values == ("${env:KEY}",)
+    assert [config.people.budget_of(name) for name in ("dana", "lee", "local", "client:builder")] == [5, 30, 30, 30]
+    least = config_of(LEAST)
+    assert (least.secrets.arguments, least.secrets.values, least.people.budget_of("local")) == ((), (), None)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("secrets: {arguments: [password]}", "not an argument of a tool: `password`"),
+        ("secrets: {arguments: ['mail__*:password']}", "not a place in the arguments: `password`"),
+        ("secrets: {arguments: ['mail__*:/a~2']}", "not a place in the arguments: `/a~2`"),
+        ("secrets: {values: [hunter2]}", "not a reference: `hunter2`"),
+        ("secrets: {values: ['Bearer ${env:KEY}']}", "not a reference: `Bearer ${env:KEY}`"),
+        ("review: {approvals_per_hour: 0}", "`approvals_per_hour` out of range: `0`"),
+        ("reviewers: {dana: {approvals_per_hour: 1001}}", "`approvals_per_hour` out of range: `1001`"),
+    ],
+)
+def test_a_secret_or_a_budget_that_means_nothing_is_refused(written: str, message: str) -> None:
+    """With what was written, and what it should look like."""
+    with pytest.raises(ConfigError) as refusal:
+        config_of(LEAST + written + "\n")
+    assert message in str(refusal.value)

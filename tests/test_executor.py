@@ -15,7 +15,7 @@ from hitl_mcp.calls import Asked, CallRecord, Status
 from hitl_mcp.canonical import canonical_bytes
 from hitl_mcp.errors import ArgumentsRefused, ToolNotFound
 from hitl_mcp.executor import Run
-from hitl_mcp.store.steps import TAMPERED
+from hitl_mcp.store.moves import TAMPERED
 from tests.houses import WAIT_SECONDS, house
 from tests.samples import held, tool_call
 from tests.upstream_programs import effects, let_go

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import anyio
 import pytest
 
+from hitl_mcp.answers import evaluation, permission_allowed
 from hitl_mcp.audit import Evidence
-from hitl_mcp.calls import Status, VerdictKind
+from hitl_mcp.calls import CallRecord, Status, VerdictKind
 from hitl_mcp.errors import ArgumentsRefused, CallAlreadySettled, CallNotFound, ToolNotFound
 from hitl_mcp.gate import AgentCall
 from hitl_mcp.releasing import Answered
-from hitl_mcp.store.steps import NOT_ASKED_IN_TIME, TAMPERED
+from hitl_mcp.store import Edited
+from hitl_mcp.store.moves import NOT_ASKED_IN_TIME, TAMPERED
 from tests.client_houses import WAIT_SECONDS, ClientHouse, client_house
 from tests.clocks import HandClock
 from tests.samples import verdict
@@ -40,6 +43,28 @@ async def test_what_the_policy_denies_is_denied_and_not_released(tmp_path: Path)
     async with client_house(tmp_path) as here:
         answered = await here.ask("Rm", path="/")
     assert (answered.record.status, answered.released) == (Status.DENIED, False)
+
+
+async def test_what_a_reviewer_changed_is_released_only_to_who_runs_the_changed_input(tmp_path: Path) -> None:
+    """Who would run the original is given nothing, and the approval stays for who takes the answer's input."""
+    async with client_house(tmp_path) as here:
+        record = await here.hold(command="make all")
+        edited = Edited(record.digest, '{"command":"make test"}', lambda history: record.decision, lambda needs: ())
+        changed = await here.store.verdicts.edit(record.id, verdict(record.digest), edited)
+        assert changed.status is Status.APPROVED
+        call = AgentCall("builder", "conv", "claude-code__Bash", {"command": "make all"}, {})
+        refused = await here.releasing.ask(call, 0, _no_tick)
+        assert (refused.record.id, refused.released, refused.record.status) == (record.id, False, Status.APPROVED)
+        given = await here.releasing.ask(call, 0, _no_tick, takes_changes=True)
+    assert (given.record.id, given.released) == (record.id, True)
+    told = evaluation(given.record, released=True, repeat=True, review_url="http://x")
+    assert (told["decision"], told["updatedInput"]) == ("allow", {"command": "make test"})
+    assert json.loads(permission_allowed(given.record)["content"][0]["text"])["updatedInput"] == told["updatedInput"]
+    assert told["reason"].startswith("RELEASED WITH CHANGES")
+
+
+async def _no_tick(record: CallRecord) -> None:
+    """Nobody listens."""
 
 
 @pytest.mark.promise("R3")

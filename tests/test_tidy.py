@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "hitl_mcp"
 
 _ORDER = """
-errors limits clock canonical calls people yaml_mistakes documents secrets shipped oauth_config config state_dir
+errors limits clock canonical likeness calls people passkeys yaml_mistakes documents secrets shipped oauth_config
+secrets_config config state_dir
 bridge_frames autostart bridge
-policy store audit backups pins upstreams schemas catalog clients offers decider policy_files executor readings previews
-probes deadlines retention review gate releasing
-answers render surfaces app setup cli command __main__
+policy grants store audit backups pins upstreams schemas catalog clients offers decider policy_files executor readings
+previews probes deadlines retention edits review seeing gate releasing
+answers render covering surfaces app setup cli command __main__
 """
 ROOMS = tuple(_ORDER.split())
 """The rooms from low to high: each imports its own or a lower one. `bridge` is low since it knows nearly nothing."""

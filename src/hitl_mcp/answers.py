@@ -7,12 +7,13 @@ clients show a model only one of them. No authority ever stands in an answer: a 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
-from hitl_mcp.calls import CallRecord, Status, Verdict
-from hitl_mcp.canonical import compact_text
+from hitl_mcp.calls import STOP_RULE, CallRecord, Status, Verdict
+from hitl_mcp.canonical import canonical_text, compact_text
 from hitl_mcp.clock import for_people
 from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy.explanation import explained
@@ -30,6 +31,13 @@ the review_url and stop. Repeating the identical call is safe: it returns the sa
 come back to a conversation. `hitl_withdraw` takes back a held call you no longer need.
 Rejected or denied means no: do not repeat it. OUTCOME UNKNOWN means it may have happened: never retry it yourself.
 Where a tool has a `hitl_reason` argument, say in one sentence why you want the call: the reviewer reads it."""
+
+
+CHANGES_TOLD = 50
+"""Places that are named one by one where a reviewer changed a call: more is another call, and is read in the result."""
+
+CHANGE_CHARACTERS = 500
+"""Of one changed value: the agent knows what it asked for, and most of what runs."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ def call_answer(
     With `plain_result`, a call that succeeded is answered by the upstream's own result, as if no gate stood there:
     for the request that asked for it. Everyone else gets it under `result`.
     """
-    result = _stored_result(record)
-    if plain_result and not repeat and record.status is Status.SUCCEEDED and result is not None:
+    result, changes = _stored_result(record), changes_of(record)
+    if plain_result and not repeat and record.status is Status.SUCCEEDED and result is not None and not changes:
         return result
     told = tell(record, repeat=repeat)
     structured: dict[str, Any] = {
@@ -66,6 +74,7 @@ def call_answer(
         "expires_at": record.expires_at if record.status is Status.HELD else None,
         "review_url": _address(record, review_url),
         "reasons": list(record.decision.reasons) or None,
+        "changes": changes or None,
         "result": result,
         "message": _with_address(told, record, review_url),
     }
@@ -75,9 +84,53 @@ def call_answer(
     return _tool_result(content, structured, told.is_error)
 
 
+def changes_of(record: CallRecord) -> list[dict[str, Any]]:
+    """What reviewers changed since the agent asked: where, what stood there before, and what stands there now."""
+    if not record.revisions or record.erased_at is not None:
+        return []
+    found = _changes("$", json.loads(record.revisions[0].arguments_json), json.loads(record.call.arguments_json))
+    return list(islice(found, CHANGES_TOLD))
+
+
+def _changes(path: str, before: Any, after: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            child = path + (f".{key}" if key.isidentifier() else f"[{json.dumps(key, ensure_ascii=False)}]")
+            if key in before and key in after:
+                yield from _changes(child, before[key], after[key])
+            else:
+                name, value = ("before", before[key]) if key in before else ("after", after[key])
+                yield {"path": child, name: _told_value(value)}
+    elif canonical_text(before) != canonical_text(after):  # true is not 1
+        yield {"path": path, "before": _told_value(before), "after": _told_value(after)}
+
+
+def _told_value(value: Any) -> Any:
+    """A value as an agent is told it; of a long one the beginning of its JSON."""
+    text = canonical_text(value)
+    if len(text) <= CHANGE_CHARACTERS:
+        return value
+    return f"{text[:CHANGE_CHARACTERS]}… ({len(text)} characters)"
+
+
+def _changed(record: CallRecord) -> str:
+    """What reviewers changed, in a line; nothing where nobody did."""
+    if not record.revisions:
+        return ""
+    said = []
+    for change in changes_of(record):
+        before = canonical_text(change["before"]) if "before" in change else "nothing"
+        after = canonical_text(change["after"]) if "after" in change else "nothing"
+        said.append(f"{change['path']}: {before} → {after}")
+    return "; ".join(said) or "what was changed is no longer kept"
+
+
 def tell(record: CallRecord, *, repeat: bool = False) -> Told:
     """The sentence for a call as it stands."""
     told = _TELLERS[record.status](record)
+    if record.revisions and record.status in (Status.HELD, Status.APPROVED, Status.RUNNING):
+        said = f"{told.message} A reviewer changed what runs: {_changed(record)}."
+        told = replace(told, message=said)
     if not repeat:
         return told
     again = f"{told.message} This is the record of your earlier identical request; nothing ran for this one."
@@ -140,6 +193,7 @@ def evaluation(record: CallRecord, *, released: bool, repeat: bool, review_url: 
         "reason": _with_address(told, record, review_url),
         "review_url": _address(record, review_url),
         "retry": told.retry,
+        **({"updatedInput": json.loads(record.call.arguments_json)} if released and record.revisions else {}),
     }
 
 
@@ -259,6 +313,12 @@ def _denied(record: CallRecord) -> Told:
     if record.decision.paused:
         message = f"NOT EXECUTED, {'; '.join(record.decision.reasons)}. Tell the user; ask again once it is resumed."
         return Told(message, is_error=True, executed=False, retry="ask_user")
+    if any(rule.id == STOP_RULE for rule in record.decision.rules):
+        message = (
+            f"NOT EXECUTED, {'; '.join(record.decision.reasons)}. What of yours people would be asked about is denied "
+            "until a reviewer releases you; what the policy allows still runs. Tell the user and stop."
+        )
+        return Told(message, is_error=True, executed=False, retry="ask_user")
     if any(rule.id == PIN_RULE for rule in record.decision.rules):
         why = "; ".join(record.decision.reasons)
         message = f"NOT EXECUTED, denied: {why}. Tell the user; ask again once that is done."
@@ -298,13 +358,23 @@ def _closed(ending: str, retry: Retry = "ask_user") -> Callable[[CallRecord], To
 
 def _succeeded(record: CallRecord) -> Told:
     if record.outcome is not None and record.outcome.was_found_out:
-        message = f"EXECUTED: {record.id} was sent once, and {record.outcome.detail}. Do not ask for the same again."
+        first = "EXECUTED WITH CHANGES" if record.revisions else "EXECUTED"
+        changed = f" A human reviewer had changed it: {_changed(record)}." if record.revisions else ""
+        message = (
+            f"{first}: {record.id} was sent once, and {record.outcome.detail}.{changed} Do not ask for the same again."
+        )
         return Told(message, is_error=False, executed=True, retry="never")
     at, detail = (for_people(record.outcome.at), record.outcome.detail) if record.outcome else ("", "")
     # A detail says how we learned of it where nobody was there to be given the result.
     given = f"How we know: {detail}; its result is not kept." if detail else "Its result was given when it ran."
     given = "Its result is no longer kept." if record.erased_at is not None else given
     kept = "Its result follows." if _stored_result(record) is not None else given
+    if record.revisions:
+        message = (
+            f"EXECUTED WITH CHANGES: {record.id} ran once, as a human reviewer changed it, and succeeded at {at}. "
+            f"{_changed(record)}. {kept} Do not re-issue the original: people did not want it to run as it was."
+        )
+        return Told(message, is_error=False, executed=True, retry="never")
     message = f"EXECUTED: {record.id} ran once and succeeded at {at}. {kept} Do not ask for the same again."
     return Told(message, is_error=False, executed=True, retry="never")
 
@@ -318,23 +388,28 @@ def _failed(record: CallRecord) -> Told:
     if outcome is not None and outcome.was_found_out:
         message = f"FAILED: {record.id} was sent once, and {detail}. Ask the user before you try again."
         return Told(message, is_error=True, executed=False, retry="ask_user")
-    message = f"EXECUTED, failed: {record.id} was sent once, and {detail}. Ask the user before you try again."
+    first = "EXECUTED WITH CHANGES, failed" if record.revisions else "EXECUTED, failed"
+    changed = f" A human reviewer had changed it: {_changed(record)}." if record.revisions else ""
+    message = f"{first}: {record.id} was sent once, and {detail}.{changed} Ask the user before you try again."
     return Told(message, is_error=True, executed=True, retry="ask_user")
 
 
 def _unknown(record: CallRecord) -> Told:
     detail = record.outcome.detail if record.outcome else "no answer came"
+    changed = f" It was sent as a human reviewer changed it: {_changed(record)}." if record.revisions else ""
     message = (
-        f"OUTCOME UNKNOWN: {record.id} was sent and may have happened: {detail}. Do not retry it; a person is looking. "
-        "Tell the user."
+        f"OUTCOME UNKNOWN: {record.id} was sent and may have happened: {detail}.{changed} Do not retry it; a person is "
+        "looking. Tell the user."
     )
     return Told(message, is_error=True, executed=None, retry="never")
 
 
 def _released(record: CallRecord) -> Told:
+    changed = f" A human reviewer changed what runs: {_changed(record)}." if record.revisions else ""
     message = (
-        f"RELEASED: {record.id} was released at {for_people(record.changed_at)}, once, to the client that asked for it "
-        "and runs it itself. What came of it is not known here: the client's own result says it."
+        f"RELEASED{' WITH CHANGES' if record.revisions else ''}: {record.id} was released at "
+        f"{for_people(record.changed_at)}, once, to the client that asked for it and runs it itself.{changed} What "
+        "came of it is not known here: the client's own result says it."
     )
     return Told(message, is_error=False, executed=None, retry="never")
 

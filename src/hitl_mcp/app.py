@@ -33,9 +33,11 @@ from hitl_mcp.catalog import SEPARATOR, Catalog
 from hitl_mcp.clients import Clients
 from hitl_mcp.clock import Clock
 from hitl_mcp.config import Config, load_config, policy_sources
+from hitl_mcp.covering import cover_of
 from hitl_mcp.deadlines import Deadlines
 from hitl_mcp.decider import Decider
-from hitl_mcp.errors import ConfigError, Finding, UnresolvedSecret
+from hitl_mcp.edits import Edits
+from hitl_mcp.errors import UnresolvedSecret
 from hitl_mcp.executor import Executor
 from hitl_mcp.gate import Gate
 from hitl_mcp.offers import Offers
@@ -46,6 +48,7 @@ from hitl_mcp.previews import Previews
 from hitl_mcp.probes import Probes
 from hitl_mcp.readings import Readings
 from hitl_mcp.releasing import Releasing
+from hitl_mcp.render.secret import cover_with
 from hitl_mcp.retention import Retention
 from hitl_mcp.review import Review
 from hitl_mcp.secrets import Secrets
@@ -65,16 +68,11 @@ from hitl_mcp.surfaces.agents import (
 )
 from hitl_mcp.surfaces.api import ApiParts, Evaluating, callback_route, control_routes, page_routes
 from hitl_mcp.surfaces.doors import guarded
+from hitl_mcp.surfaces.page_port import open_page
 from hitl_mcp.surfaces.web import web_routes
 from hitl_mcp.upstreams import SignIns, Upstreams
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_PORT = 8377
-"""The review page's port where the config writes none; if it is taken, the next free one."""
-
-PORTS_TRIED = 50
-"""How many ports after the default one are tried."""
 
 DRAIN_SECONDS = 10
 """How long a stop waits for calls that are running; what still runs then is `unknown` at the next start."""
@@ -235,6 +233,7 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
     clock, evidence, signer = Clock(), Evidence.of(written.config, state), signer_of(state)
     seals_file = Path(state.file(SEALS_FILE))
     async with open_sqlite(evidence.record, clock, seals_file) as store, anyio.create_task_group() as tasks:
+        cover_with(cover_of(written.config, written.secrets, store.access.seals.seal))
         checkpoints = Checkpoints(store, signer)
         await checkpoints.look_back()
         left = await store.recover()
@@ -249,15 +248,17 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
         pins = await open_pins(store)
         catalog = Catalog(upstreams, lambda: decider.policy, pins)
         executor = Executor(store, upstreams, catalog, decider, clock, tasks)
+        await executor.end_grants()
         clients = Clients(written.config.clients)
         gate = Gate(store, catalog, decider, executor, tasks, clients, Offers(upstreams))
-        review = Review(store, written.config.people, clock)
+        review = Review(store, written.config.people, clock, Edits(catalog, clients, decider))
         policy_files = PolicyFiles(written.config, written.policy_looks, decider, catalog, store, clock)
         tasks.start_soon(pins.run, store)
         tasks.start_soon(upstreams.run)
         tasks.start_soon(executor.run_approved)
         tasks.start_soon(Deadlines(store, clock).run)
         tasks.start_soon(Retention(store, written.config.retention).run)
+        tasks.start_soon(store.search.run)
         tasks.start_soon(checkpoints.run)
         tasks.start_soon(policy_files.run)
         readings = Readings(store, catalog, decider, executor, clock)
@@ -288,13 +289,15 @@ async def _core(written: Written, state: StateDir) -> AsyncIterator[Core]:
 async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterator[Gateway]:
     """Open the doors, and close them again."""
     config = core.written.config
-    page_socket = _page_socket(config)
+    page_sockets, has_name = open_page(config)
     agent_path, control_path = state.prepare_socket_paths()
-    host, port = page_socket.getsockname()[:2]
+    host, port = page_sockets[0].getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if not has_name:
+        logger.warning("somebody else listens on port %d of this machine: no passkeys at %s", port, address)
     reached = RunningGateway(
         pid=os.getpid(),
-        url=config.review.public_url or address,
+        url=config.review.public_url or (f"http://localhost:{port}" if has_name else address),
         mcp_url=f"{address}/mcp" if config.http_enabled else None,
         agent_socket=agent_path,
         control_socket=control_path,
@@ -318,11 +321,12 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
         pins=core.pins,
         public_url=reached.url,
         keeping=core.keeping,
+        batch_below=config.review.batch_below,
         evaluating=Evaluating(
             core.releasing, over_http.agent_of, config.wait_seconds, lambda call_id: f"{reached.url}/#call={call_id}"
         ),
     )
-    core.sign_ins.open_at(reached.url)
+    core.sign_ins.open_at(config.review.public_url or address)
     routes = [*page_routes(parts), callback_route(core.sign_ins), *web_routes()]
     if config.http_enabled:
         routes.append(Route("/mcp", endpoint=over_http))
@@ -331,7 +335,7 @@ async def _gateway(state: StateDir, core: Core, tasks: TaskGroup) -> AsyncIterat
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(over_http.running())
         page = guarded(_application(routes), port=port, public_url=config.review.public_url)
-        await stack.enter_async_context(_listening(page, page_socket))
+        await stack.enter_async_context(_listening(page, *page_sockets))
         control = _application(control_routes(parts))
         await stack.enter_async_context(_listening(control, bind_private_socket(control_path)))
         agent_socket = AgentSocket(agents, config.path, os.getuid())
@@ -401,34 +405,6 @@ def _agent_tokens(written: Written) -> tuple[dict[str, str], dict[str, str]]:
     return {name: key for name, key in resolved.items() if name not in problems}, problems
 
 
-def _page_socket(config: Config) -> socket.socket:
-    wanted = config.review.port
-    ports = [wanted] if wanted is not None else range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED)
-    for port in ports:
-        try:
-            return _bind(config.review.host, port)
-        except OSError as error:
-            problem = error.strerror or str(error)
-    where = (
-        f"port {wanted}" if wanted is not None else f"every port from {DEFAULT_PORT} to {DEFAULT_PORT + PORTS_TRIED}"
-    )
-    finding = Finding(str(config.path), 1, 1, f"cannot listen on {where}: {problem}", "write `review: {port: 0}`")
-    raise ConfigError([finding])
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 class _Uvicorn(uvicorn.Server):
     """Signals are the gateway's, not each server's; and it says when it is ready."""
 
@@ -446,8 +422,8 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an app on a bound socket while this is open."""
+async def _listening(app: ASGIApp, *listeners: socket.socket) -> AsyncIterator[None]:
+    """Serve an app on bound sockets while this is open."""
     settings = uvicorn.Config(
         app,
         log_config=None,
@@ -459,7 +435,7 @@ async def _listening(app: ASGIApp, listener: socket.socket) -> AsyncIterator[Non
     )
     server = _Uvicorn(settings)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [listener])
+        tasks.start_soon(server.serve, [*listeners])
         await server.ready.wait()
         try:
             yield

@@ -115,6 +115,7 @@ class Requirement:
 
     `id` names the rule, the budget, the band (`band-75`), or `default`. No roles means any reviewer, no surfaces any
     surface. A verdict needs at least `assurance`, and whoever is `barred` does not count: the agent's own people.
+    `grantable`: its rule lets a reviewer give a grant, which then meets it for later calls.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Requirement:
     assurance: Assurance = "client"
     barred: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
+    grantable: bool = False
 
 
 Answer = int | tuple[str, ...]
@@ -221,7 +223,11 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reviewer said of the bytes that `digest` names, with the roles held at that time."""
+    """What a reviewer said of the bytes that `digest` names, with the roles held at that time.
+
+    `considered_seconds` passed since the reviewer was first shown these bytes; None where nobody knows.
+    `assertion_json` is what a verdict by passkey is signed with; it is kept beside the verdict, and not read with it.
+    """
 
     kind: VerdictKind
     reviewer: str
@@ -231,6 +237,8 @@ class Verdict:
     assurance: Assurance
     at: str
     reason: str = ""
+    considered_seconds: float | None = None
+    assertion_json: str = field(default="", compare=False, repr=False)
 
 
 def objection(verdict: Verdict, requirement: Requirement) -> str | None:
@@ -402,6 +410,41 @@ class Outcome:
         return self.executed and self.status is not Status.UNKNOWN and self.result_digest is None
 
 
+@dataclass(frozen=True)
+class Revision:
+    """A call as it was before a reviewer edited it: its bytes, what was decided on them, and who edited it when.
+
+    `number` counts from 1, what the agent asked. Once what the call carried is erased, `arguments_json` is `null`.
+    """
+
+    number: int
+    arguments_json: str
+    digest: str
+    decision: Decision
+    expires_at: str
+    edited_by: str
+    edited_at: str
+    reason: str = ""
+
+
+STOP_RULE = "stopped by a reviewer"
+"""What stands for a rule's id where a call is denied because its agent is stopped. No rule can be called so."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An agent whose calls are denied where they would be held, until a reviewer releases it; by whom and why.
+
+    `call_id` is the call that was rejected then, or empty.
+    """
+
+    agent: str
+    by: str
+    at: str
+    reason: str
+    call_id: str = ""
+
+
 ASKING_ENDED = "asking-ended"
 """The kind of event that says: the agent's client was asked, and what it answered is no verdict."""
 
@@ -425,7 +468,10 @@ class CallEvent:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """A call as it stands in the store. `version` grows with every change; times are `clock.to_text`."""
+    """A call as it stands in the store. `version` grows with every change; times are `clock.to_text`.
+
+    `grant` is the grant that approved it, so that no person did. `revisions` are what edits replaced, oldest first.
+    """
 
     id: str
     version: int
@@ -444,10 +490,13 @@ class CallRecord:
     closed_reason: str = ""
     erased_at: str | None = None
     was_resolved: bool = False
+    grant: str | None = None
+    likeness: str | None = field(default=None, compare=False)
     verdicts: tuple[Verdict, ...] = ()
     outcome: Outcome | None = None
     events: tuple[CallEvent, ...] = field(default=())
     previews: tuple[Preview, ...] = field(default=())
+    revisions: tuple[Revision, ...] = field(default=(), compare=False)
 
     @property
     def starts_at(self) -> str:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from hitl_mcp.calls import LIFECYCLE, Status
 from hitl_mcp.documents import Document, Problem, Strict, check, one_of, read_document, refuse, refuse_all
 from hitl_mcp.errors import ConfigError
-from hitl_mcp.limits import UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
+from hitl_mcp.limits import BATCH_BELOW, UPSTREAM_TIMEOUT_SECONDS, WAIT_SECONDS
 from hitl_mcp.oauth_config import (
     LOOPBACK,
     SCOPE,
@@ -30,6 +30,7 @@ from hitl_mcp.oauth_config import (
 )
 from hitl_mcp.people import Agent, People, Reviewer
 from hitl_mcp.secrets import unknown_reference
+from hitl_mcp.secrets_config import SecretsConfig, WrittenSecrets
 from hitl_mcp.shipped import ready_policies
 
 __all__ = ["Config", "OAuthConfig", "PolicySource", "ReviewConfig", "UpstreamConfig", "load_config", "policy_sources"]
@@ -41,6 +42,9 @@ _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z")
 
 LONGEST_WAIT_SECONDS = 55
 """Clients give up after 60 s; what is left is for the answer to travel."""
+
+MOST_APPROVALS = 1000
+"""An hourly budget of more is none: it would be one approval every three seconds."""
 
 LONGEST_TIMEOUT_SECONDS = 24 * 3600
 """A tool call that runs longer is no call; a typo of milliseconds for seconds ends here."""
@@ -88,6 +92,7 @@ class ReviewConfig:
     host: str = "127.0.0.1"
     port: int | None = None
     public_url: str | None = None
+    batch_below: int = BATCH_BELOW
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ class Config:
     """How many seconds after a call came to a final status it keeps what it carried; for ever where none is named."""
     wait_seconds: float = WAIT_SECONDS
     ask_in_client: tuple[ClientMode, ...] = CLIENT_MODES
+    secrets: SecretsConfig = field(default_factory=SecretsConfig)
 
 
 def load_config(path: Path) -> Config:
@@ -156,24 +162,29 @@ def load_config(path: Path) -> Config:
         policies = _policies(document, written)
     if document.findings or written is None:
         raise ConfigError(sorted(document.findings, key=lambda finding: (finding.line, finding.column)))
-    real = path.resolve()
+    real, page = path.resolve(), written.review
     return Config(
         path=real,
         upstreams=MappingProxyType({name: _upstream(name, one) for name, one in written.upstreams.items()}),
         policies=policies,
         store=written.store if written.store == "sqlite" else str(real.parent / Path(written.store).expanduser()),
-        review=ReviewConfig(written.review.host, written.review.port, written.review.public_url),
+        review=ReviewConfig(page.host, page.port, page.public_url, page.batch_below),
         http_enabled=written.http.enabled,
         oauth=_oauth(written.http.oauth),
         people=People(
             agents={name: Agent(name, one.token, one.owner, one.subject) for name, one in written.agents.items()},
-            reviewers={name: Reviewer(name, frozenset(one.roles)) for name, one in written.reviewers.items()},
+            reviewers={
+                name: Reviewer(name, frozenset(one.roles), approvals_per_hour=one.approvals_per_hour)
+                for name, one in written.reviewers.items()
+            },
+            approvals_per_hour=page.approvals_per_hour,
         ),
         clients=tuple(written.clients),
         env_file=real.parent / Path(written.env_file).expanduser() if written.env_file else None,
         retention=MappingProxyType({Status(name): seconds for name, seconds in written.retention.items()}),
         wait_seconds=written.wait_seconds,
         ask_in_client=tuple(written.ask_in_client),
+        secrets=written.secrets.meant(),
     )
 
 
@@ -312,6 +323,24 @@ Value = Annotated[str, AfterValidator(_references_known)]
 Seconds = Annotated[float, _between(0.001, LONGEST_TIMEOUT_SECONDS, "timeout")]
 
 
+def _approvals(number: int | None) -> int | None:
+    if number is not None and not 1 <= number <= MOST_APPROVALS:
+        raise refuse(
+            f"`approvals_per_hour` out of range: `{number}`",
+            f"write 1 to {MOST_APPROVALS}; who may approve nothing at all gets no role that a rule asks for",
+        )
+    return number
+
+
+def _points(number: int) -> int:
+    if not 0 <= number <= 100:
+        raise refuse(f"`batch_below` out of range: `{number}`", "points are 0 to 100; 0 answers every call by itself")
+    return number
+
+
+Approvals = Annotated[int | None, AfterValidator(_approvals)]
+
+
 _AGE = re.compile(r"[1-9][0-9]{0,4}d")
 
 
@@ -378,6 +407,8 @@ class _Review(Strict):
     host: Annotated[str, AfterValidator(_loopback)] = LOOPBACK[0]
     port: Annotated[int | None, AfterValidator(_port)] = None
     public_url: Annotated[str | None, AfterValidator(_public_url)] = None
+    approvals_per_hour: Approvals = None
+    batch_below: Annotated[int, AfterValidator(_points)] = BATCH_BELOW
 
 
 class _OAuth(Strict):
@@ -405,6 +436,7 @@ class _Agent(Strict):
 class _Reviewer(Strict):
     noun: ClassVar[str] = "a reviewer"
     roles: list[Annotated[str, AfterValidator(_role)]] = Field(default_factory=list)
+    approvals_per_hour: Approvals = None
 
 
 _ITS_UPSTREAM = "write `upstream: NAME`, or `upstream: [NAME, NAME]`: whose tools it is for"
@@ -440,6 +472,7 @@ class _Written(Strict):
     env_file: Annotated[str, AfterValidator(_not_empty)] = ""
     ask_in_client: list[ClientMode] = Field(default_factory=lambda: [*CLIENT_MODES])
     wait_seconds: Annotated[float, _between(1, LONGEST_WAIT_SECONDS, "wait_seconds")] = WAIT_SECONDS
+    secrets: WrittenSecrets = WrittenSecrets()
 
 
 def _policies(document: Document, written: _Written) -> tuple[str | PolicyUse, ...]:

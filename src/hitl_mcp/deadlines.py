@@ -1,14 +1,17 @@
-"""Both clocks of a call: how long people have, and how long an approval stays good. Nothing else runs by time."""
+"""Both clocks of a call, how long people have and how long an approval stays good, and that of a grant.
+
+Nothing else runs by time.
+"""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
 
-from hitl_mcp.calls import Status
+from hitl_mcp.calls import CallEvent, Status
 from hitl_mcp.clock import Clock, from_text
 from hitl_mcp.errors import StoreError
-from hitl_mcp.store import FeedBehind, SqliteStore
+from hitl_mcp.store import GRANT_GIVEN, FeedBehind, SqliteStore
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +22,12 @@ CHECK_SECONDS = 60.0
 """The longest sleep between two looks at the clock, so that a wall clock that jumps is noticed within a minute."""
 
 
+def _has_deadline(event: CallEvent) -> bool:
+    return event.status in WITH_DEADLINE or event.kind == GRANT_GIVEN
+
+
 class Deadlines:
-    """Ends calls whose time is over, as soon as it is."""
+    """Ends calls and grants whose time is over, as soon as it is."""
 
     def __init__(self, store: SqliteStore, clock: Clock) -> None:
         self._store = store
@@ -28,7 +35,7 @@ class Deadlines:
 
     async def run(self) -> None:
         """Expire what is due, then sleep until the next deadline or until a call has a new one; for ever."""
-        with self._store.follow(lambda event: event.status in WITH_DEADLINE) as feed:
+        with self._store.follow(_has_deadline) as feed:
             while True:
                 try:
                     left = await self._seconds_to_next()

@@ -6,12 +6,13 @@ Before any policy comes the pin: a call of a tool whose definition changed is de
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hitl_mcp.calls import CallRecord, Decision, Effect, RuleMatch, unmet
+from hitl_mcp.calls import CallRecord, Decision, Effect, Requirement, RuleMatch, unmet
 from hitl_mcp.clock import Clock
+from hitl_mcp.grants import Grant, why_not_served
 from hitl_mcp.people import People
 from hitl_mcp.pins import PIN_RULE
 from hitl_mcp.policy import Policy, Subject, decide
@@ -99,10 +100,19 @@ class Decider:
         now = self.decide(entry, json.loads(record.call.arguments_json), record.call.agent, told)
         if now.effect is Effect.DENY:
             return LastLook(f"the policy denies it now: {explained(now).in_a_line}")
+        if record.grant is not None:  # what is asked of people is held against the grant as it stands
+            return LastLook(None, now.marks, now.requirements)
         missing = unmet(now.requirements, record.verdicts, record.digest)
         if now.effect is Effect.HOLD and missing:
             return LastLook("the policy asks for more now: " + ", ".join(f"`{need.id}`" for need in missing))
         return LastLook(None, now.marks)
+
+    def stands(self, grant: Grant, requirements: Sequence[Requirement]) -> str | None:
+        """Why a grant does not meet what is asked, as the people are now; None where it does.
+
+        Runs on the store's thread.
+        """
+        return why_not_served(grant, self._people.reviewer(grant.given_by), requirements)
 
     def _denial(self, entry: DecidedTool) -> Decision | None:
         """The decision on every call of a tool that is blocked; None where it is not."""

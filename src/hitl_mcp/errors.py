@@ -92,6 +92,68 @@ class NotAllowed(HitlError):
     """The reviewer's move: this person may not give this verdict."""
 
 
+class GrantRefused(HitlError):
+    """The reviewer's move: a grant cannot be given as it is asked for."""
+
+    def __init__(self, message: str, help: str) -> None:
+        super().__init__(message, help=help)
+
+
+class GrantNotFound(HitlError):
+    """The reviewer's move: no grant has this id."""
+
+    def __init__(self, grant_id: str) -> None:
+        super().__init__(f"no grant has the id `{grant_id}`", help="list them with `hitl-mcp grants list`")
+        self.grant_id = grant_id
+
+
+class GrantEnded(HitlError):
+    """The reviewer's move: the grant is over already."""
+
+    def __init__(self, grant_id: str, why: str) -> None:
+        super().__init__(f"cannot revoke grant `{grant_id}`: {why}", help="it serves no call any more")
+        self.grant_id = grant_id
+
+
+class EditDenied(HitlError):
+    """The reviewer's move: the policy denies the call as it was edited; nothing changed."""
+
+    def __init__(self, call_id: str, reasons: Sequence[str]) -> None:
+        why = "; ".join(reasons) or "no reason is given"
+        super().__init__(
+            f"cannot edit call `{call_id}`: the policy denies it like this: {why}",
+            help="change it so that the policy takes it, or reject the call",
+        )
+        self.reasons = tuple(reasons)
+
+
+class EditRefused(HitlError):
+    """The reviewer's move: this call cannot be edited, or not like this; nothing changed."""
+
+    def __init__(self, call_id: str, why: str, *, help: str = "approve it as it is, or reject it") -> None:
+        super().__init__(f"cannot edit call `{call_id}`: {why}", help=help)
+
+
+class NotStopped(HitlError):
+    """The reviewer's move: the agent that was to be released is not stopped."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(f"agent `{agent}` is not stopped", help="`hitl-mcp agents list` names those that are")
+        self.agent = agent
+
+
+class BudgetSpent(HitlError):
+    """Nobody's move but time's: this reviewer approved as many calls within the hour as one may."""
+
+    def __init__(self, reviewer: str, at_most: int, again_at: str) -> None:
+        calls = "call" if at_most == 1 else "calls"
+        super().__init__(
+            f"`{reviewer}` approved {at_most} {calls} within the hour, which is the most",
+            help=f"the next one can be approved at {again_at}, or now by another reviewer; rejecting always works",
+        )
+        self.again_at = again_at
+
+
 class ArgumentsRefused(HitlError):
     """The agent's move: a message or its arguments cannot be read strictly; `path` says where."""
 

@@ -25,6 +25,7 @@ from hitl_mcp.catalog import Catalog, Entry
 from hitl_mcp.clock import Clock, from_text, to_text
 from hitl_mcp.decider import Decider
 from hitl_mcp.errors import NotNow, NotSent, OutcomeUnknown, StoreError, TooManyHeld, UpstreamRefused
+from hitl_mcp.grants import Grant
 from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
 from hitl_mcp.offers import Offer, Offers, as_tool_result, method_of
 from hitl_mcp.policy.history import History
@@ -199,7 +200,7 @@ class Executor:
 
     async def _run_one(self, record: CallRecord) -> None:
         try:
-            claimed = await self._store.claim(record, partial(self._last_look, record))
+            claimed = await self._store.claim(record, partial(self._last_look, record), self._decider.stands)
             if claimed is None:
                 self._look_again()  # it changed since it was read, or a pause came in between and may be over again
             else:
@@ -216,6 +217,15 @@ class Executor:
             logger.exception("call %s: the record cannot be written", record.id)
         finally:
             self._in_hand.discard(record.id)
+
+    async def end_grants(self) -> int:
+        """At boot: end the grants whose giver or upstream is another one in the config of today."""
+        return await self._store.grants.end_where(lambda grant: self._decider.stands(grant, ()) or self._another(grant))
+
+    def _another(self, grant: Grant) -> str | None:
+        upstream = self._upstreams.get(grant.upstream)
+        same = upstream is not None and upstream.fingerprint == grant.fingerprint
+        return None if same else f"the upstream `{grant.upstream}` is another one than when it was given"
 
     def _known(self, name: str) -> Entry | Offer | None:
         return self._catalog.find_by_name(name) or self._offers.find(name)

@@ -90,7 +90,9 @@ class Gate:
 
     async def _record_and_run(self, call: ToolCall, asked: Asked, ready: Ready, run: Run) -> None:
         try:
-            admission = await self.store.admit(call, asked, ready.decide, durable=ready.durable)
+            admission = await self.store.admit(
+                call, asked, ready.decide, durable=ready.durable, stands=self.decider.stands
+            )
             run.record, run.repeat = admission.record, admission.repeat
         except (StoreError, TooManyHeld) as error:
             run.error = error

@@ -10,6 +10,9 @@ from hitl_mcp.calls import Requirement
 LOCAL = "local"
 """The one reviewer that every verdict from the command line belongs to."""
 
+ADMIN = "admin"
+"""The role of those who look after the others: they see and end everybody's sign-ins."""
+
 CLIENT_PREFIX = "client:"
 """What stands before an agent's name where its own client answered. No reviewer in a config has a `:` in the name."""
 
@@ -34,6 +37,12 @@ class Reviewer:
     name: str
     roles: frozenset[str] = frozenset()
     every_role: bool = False
+    approvals_per_hour: int | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this reviewer looks after the others: has the role `admin`."""
+        return self.every_role or ADMIN in self.roles
 
     def roles_for(self, requirements: Iterable[Requirement]) -> tuple[str, ...]:
         """The roles this reviewer brings to a verdict on these requirements."""
@@ -54,16 +63,26 @@ class People:
 
     With no reviewers configured there is one, `local`, with every role. With some configured, `local` is still the
     name of whoever answers from the command line, with the roles the config gives that name (none if it gives none).
+    `approvals_per_hour` is for whoever has no number of their own.
     """
 
     agents: Mapping[str, Agent] = field(default_factory=dict)
     reviewers: Mapping[str, Reviewer] = field(default_factory=dict)
+    approvals_per_hour: int | None = None
 
     def reviewer(self, name: str) -> Reviewer | None:
         """The reviewer of this name, or None."""
         if name in self.reviewers:
             return self.reviewers[name]
         return Reviewer(LOCAL, every_role=not self.reviewers) if name == LOCAL else None
+
+    def budget_of(self, name: str) -> int | None:
+        """How many calls whoever has this name may approve within an hour; None: as many as there are.
+
+        What an agent's own client says has the budget that everyone has, too.
+        """
+        own = self.reviewers[name].approvals_per_hour if name in self.reviewers else None
+        return own if own is not None else self.approvals_per_hour
 
     def owner_of(self, agent: str) -> str | None:
         """Whose agent this is, where the config says so."""

@@ -25,7 +25,7 @@ class Previews:
         self._store = store
         self._readings = readings
         self._tasks = tasks
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Look for held calls whose previews are missing, for ever: those of the last life, then each new one."""
@@ -37,10 +37,10 @@ class Previews:
                     logger.exception("the held calls cannot be read")
                     await self._store.after_failure()
                     continue
-                self._seen &= {record.id for record in page.calls}
+                self._seen &= {(record.id, record.digest) for record in page.calls}
                 for record in reversed(page.calls):
-                    if record.decision.previews and record.id not in self._seen:
-                        self._seen.add(record.id)
+                    if record.decision.previews and (record.id, record.digest) not in self._seen:
+                        self._seen.add((record.id, record.digest))
                         self._tasks.start_soon(self._show, record)
                 with suppress(FeedBehind):
                     await feed.next()
@@ -50,7 +50,7 @@ class Previews:
             known = {preview.rule for preview in (await self._store.get(record.id)).previews}
             for asked in record.decision.previews:
                 if asked.rule not in known:
-                    await self._store.keep_preview(record.id, await self._preview(record, asked))
+                    await self._store.keep_preview(record.id, await self._preview(record, asked), record.digest)
         except StoreError:
             logger.exception("call %s: its preview cannot be recorded", record.id)
 
@@ -60,4 +60,4 @@ class Previews:
 
 
 def _is_held(event: CallEvent) -> bool:
-    return event.status is Status.HELD and event.kind == "asked"
+    return event.status is Status.HELD and event.kind in ("asked", "edited")

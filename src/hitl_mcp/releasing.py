@@ -57,10 +57,11 @@ class Releasing:
         """The clients whose own tools are decided here."""
         return self._gate.clients.names
 
-    async def ask(self, asked: AgentCall, seconds: float, tick: Tick) -> Answered:
+    async def ask(self, asked: AgentCall, seconds: float, tick: Tick, *, takes_changes: bool = False) -> Answered:
         """Have a call decided, wait for people at most so long, and release it where that was approved.
 
-        Being cancelled releases nothing more: whoever asked is not there to run it.
+        What a reviewer changed is released to nobody who would run what was asked instead: `takes_changes` says that
+        the answer's arguments are what will run. Being cancelled releases nothing more: whoever asked is not there.
 
         Raises:
             ToolNotFound, ArgumentsRefused, StoreError: As `Gate.ask`.
@@ -71,6 +72,9 @@ class Releasing:
             raise StoreError("the gate left no record")
         released = record.status is Status.RELEASED and not run.repeat
         while not released and record.status in UNDECIDED:
+            # INVARIANT: changed arguments are released only to who runs them, and never to who runs the original.
+            if record.awaits_its_agent and record.revisions and not takes_changes:
+                break
             if record.awaits_its_agent:
                 claimed = await self._store.claim(record, partial(self._look, record))
                 released, record = claimed is not None, claimed or await self._store.get(record.id)

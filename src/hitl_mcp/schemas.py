@@ -161,13 +161,17 @@ class ArgumentCheck:
             self.problem = f"its input schema cannot be used: {reason}"
 
     def __call__(self, arguments: Mapping[str, Any]) -> None:
-        if self.problem is not None:
-            raise ArgumentsRefused("$.arguments", f"the tool cannot be called: {self.problem}")
-        errors = list(islice(self._validator.iter_errors(arguments), ARGUMENT_ERRORS))
-        if errors:
-            told = [_told(error) for error in sorted(errors, key=_rank)]
+        told = self.problems(arguments)
+        if told:
             more = "".join(f"; {path}: {message}" for path, message in told[1:])
             raise ArgumentsRefused(told[0][0], told[0][1] + more)
+
+    def problems(self, arguments: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """Where arguments do not fit, and why; what explains most comes first."""
+        if self.problem is not None:
+            return (("$.arguments", f"the tool cannot be called: {self.problem}"),)
+        errors = list(islice(self._validator.iter_errors(arguments), ARGUMENT_ERRORS))
+        return tuple(_told(error) for error in sorted(errors, key=_rank))
 
 
 def _rank(error: jsonschema_rs.ValidationError) -> tuple[int, bool]:

@@ -411,3 +411,33 @@ def test_one_tool_that_no_rule_names_is_one() -> None:
     elsewhere = KnownTools((Tool("gh__x"),), frozenset({"gh"}), frozenset({"gh", "bank"}))
     again = read_policy([PolicySource(path, "bank", {"approver": "finance"})], TWO_PEOPLE)
     assert check_policy(again, elsewhere, {path}).findings == ()
+
+
+GRANTABLE = "{id: a, tool: bank__pay, effect: hold, grantable: true, reason: r}"
+
+
+@pytest.mark.parametrize(
+    ("beside", "because"),
+    [
+        ("{id: all, tool: 'bank__*', effect: hold, reason: r}", "rule `all`"),
+        ("{id: none, tool: bank__pay, effect: deny, reason: r}", "rule `none`"),
+        ("{id: some, tool: bank__pay, effect: hold, when: args.amount > 5, reason: r}", None),
+        ("{id: runs, tool: bank__pay, effect: allow, reason: r}", None),
+        ("{id: too, tool: bank__pay, effect: hold, grantable: true, reason: r}", None),
+        ("{id: tried, tool: bank__pay, effect: hold, shadow: true, reason: r}", None),
+        ("{id: other, tool: bank__quote, effect: hold, reason: r}", None),
+    ],
+)
+def test_a_grant_that_another_rule_always_stands_in_the_way_of(beside: str, because: str | None) -> None:
+    """It could never serve a call, so that `grantable` does not say what its author meant."""
+    findings = checked(f"rules: [{GRANTABLE}, {beside}]", ALL).findings
+    expected = [f"`grantable` can never matter: a grant would serve none of these calls, because of {because}"]
+    assert [finding.message for finding in findings] == (expected if because else [])
+
+
+def test_a_band_that_every_score_is_in_stands_in_the_way_of_every_grant() -> None:
+    """Also where no tool is known; a band that starts higher does not."""
+    (finding,) = checked(f"bands: [{{from: 0, effect: hold}}]\nrules: [{GRANTABLE}]", KnownTools()).findings
+    assert finding.message.endswith("because of the band from 0")
+    signal = "signals: [{id: s, tool: bank__pay, points: 20, reason: r}]"
+    assert checked(f"bands: [{{from: 20, effect: hold}}]\n{signal}\nrules: [{GRANTABLE}]", KnownTools()).findings == ()

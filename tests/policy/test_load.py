@@ -18,7 +18,7 @@ RULE = "id: a, tool: up__t, reason: r"
 HOLD = f"{RULE}, effect: hold"
 RULE_KEYS = (
     "its keys are `id`, `tool`, `effect`, `reason`, `when`, `unless`, `roles`, `quorum`, `expires`, `run_within`, "
-    "`undo`, `assurance`, `separate`, `surfaces`, `require_reason`, `record`, `shadow`, `preview`, `probe`"
+    "`undo`, `assurance`, `separate`, `surfaces`, `grantable`, `require_reason`, `record`, `shadow`, `preview`, `probe`"
 )
 SIGNAL_KEYS = (
     "its keys are `id`, `tool`, `points`, `reason`, `when`, `unless`, `amount`, `count`, `novelty`, `velocity`, "

@@ -85,6 +85,7 @@ def is_written(model: object) -> bool:
         "bands: [{from: 40, effect: hold, quorum: 2, roles: [finance]}, {from: 95, effect: deny}]",
         RULE % ("hold", ", when: args.x > 1, unless: 'has(args.y)', roles: [], quorum: 2, expires: 4h"),
         RULE % ("hold", ", require_reason: true, surfaces: [web], assurance: link"),
+        RULE % ("hold", ", grantable: true, roles: [finance]"),
         RULE % ("hold", ", preview: {tool: up__read, args: {id: args.id}}"),
         RULE % ("hold", ", undo: 30s, probe: {tool: up__read, happened: result.x == 1, did_not: result.x == 2}"),
         RULE % ("allow", ", record: durable"),

@@ -202,7 +202,8 @@ def _decision(call: dict[str, Any]) -> Decision:
         signals=tuple(SignalMatch(one["id"], one["points"], one["reason"], one["error"]) for one in call["signals"]),
         band=call["band"],
         requirements=tuple(
-            Requirement(need["id"], tuple(need["roles"]), need["quorum"]) for need in call["requirements"]
+            Requirement(need["id"], tuple(need["roles"]), need["quorum"], grantable=need["grantable"])
+            for need in call["requirements"]
         ),
         shadows=_matches(call["shadows"]),
         history=tuple(HistoryUsed(*one[:2], tuple(one[2]) if isinstance(one[2], list) else one[2]) for one in told),
@@ -245,7 +246,8 @@ def _print(result: _Result) -> None:
     click.echo(explanation_text(decision_shown(decision), width, sys.stdout.isatty()), nl=False)
     for need in decision.requirements:
         by = " or ".join(need.roles) or "anyone"
-        click.echo(f"  needs {need.quorum} by {plain_text(by)}, for {plain_text(need.id)}")
+        granted = ", or a grant" if need.grantable else ""
+        click.echo(f"  needs {need.quorum} by {plain_text(by)}, for {plain_text(need.id)}{granted}")
     if result.call and decision.effect is Effect.HOLD:
         expires, within = decision.expires_in_seconds, decision.run_within_seconds
         click.echo(f"  people have {window_as_text(expires)}, then it must start within {window_as_text(within)}")

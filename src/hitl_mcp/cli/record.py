@@ -14,6 +14,7 @@ import click
 from hitl_mcp.cli.client import NoGateway, control
 from hitl_mcp.cli.options import config_option, json_option, print_json
 from hitl_mcp.clock import Clock, for_people
+from hitl_mcp.render import plain_text
 from hitl_mcp.state_dir import StateDir
 
 EXIT_CODES = {"fine": 0, "broken": 1, "cannot tell": 3}
@@ -92,6 +93,10 @@ def _print_report(report: dict[str, Any]) -> None:
         click.echo(f"  complete up to event {report['attested']}, as was signed at {at}")
         if report["unsigned"]:
             click.echo(f"  after it stand {report['unsigned']} events; whether there were more, nobody can tell")
+    if report["signed_verdicts"]:
+        click.echo(f"  signed by passkeys, and the signatures are good: {report['signed_verdicts']} verdicts")
+        for key in report["passkeys"]:
+            click.echo(f"    {key['fingerprint']}  {plain_text(key['reviewer'])}, since {for_people(key['since'])}")
     if report["head"]:
         click.echo(f"  head: {report['head']}")
 

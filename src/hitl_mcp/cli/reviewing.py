@@ -82,7 +82,7 @@ def show(config: str, as_json: bool, call_id: str) -> None:
             print_json(gateway.get(f"/api/calls/{call_id}"))
             return
         shown = gateway.get(f"/api/calls/{call_id}/shown")
-    _print_shown(shown)
+    print_shown(shown)
 
 
 @click.command()
@@ -101,8 +101,8 @@ def approve(config: str, reason: str, yes: bool, digest: str | None, call_id: st
         if not yes:
             shown = gateway.get(f"/api/calls/{call_id}/shown")
             digest = digest or shown["digest"]
-            _print_shown(shown)
-            _refuse_what_is_not_shown_whole(shown)
+            print_shown(shown)
+            refuse_what_is_not_shown_whole(shown)
             if not click.confirm(f"Approve {call_id}, exactly as shown?", default=False):
                 click.echo("not approved; it stays as it is")
                 return 1
@@ -171,12 +171,14 @@ def _after(call: dict[str, Any]) -> str:
     return f"{call['id']}: {call['status']}"
 
 
-def _print_shown(shown: dict[str, Any]) -> None:
+def print_shown(shown: dict[str, Any]) -> None:
+    """Print a call whole."""
     colour = sys.stdout.isatty()
     click.echo(terminal_text(shown, _columns(), colour), nl=False)
 
 
-def _refuse_what_is_not_shown_whole(shown: dict[str, Any]) -> None:
+def refuse_what_is_not_shown_whole(shown: dict[str, Any]) -> None:
+    """Refuse to go on where this terminal did not show the call whole."""
     obstacle = terminal_obstacle(shown, _columns(), sys.stdout.encoding or "ascii")
     if obstacle:
         raise HitlError(

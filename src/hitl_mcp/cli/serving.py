@@ -17,6 +17,7 @@ import click
 
 from hitl_mcp.cli.client import NoGateway, control
 from hitl_mcp.cli.options import config_option, json_option, print_json
+from hitl_mcp.render import plain_text
 from hitl_mcp.state_dir import StateDir
 
 STOP_SECONDS = 20
@@ -126,6 +127,8 @@ def _print_status(answer: dict[str, Any]) -> None:
             click.echo(f"  upstream `{upstream['name']}` wants you to sign in: open {upstream['sign_in']}")
         else:
             click.echo(f"  upstream {upstream['name']}: {upstream['state']}, {upstream['detail'] or count}")
+    for stop in answer["stops"]:
+        click.echo(f"  STOPPED: agent {plain_text(stop['agent'])}, until `hitl-mcp agents release`")
     for tool in answer["blocked_tools"]:
         click.echo(f"  BLOCKED {tool['name']}: {tool['state']} since it was accepted; see `hitl-mcp tools diff`")
     for agent in answer["agents"]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from hitl_mcp.calls import Effect
 from hitl_mcp.documents import Document, Place, Problem, meant
 from hitl_mcp.errors import Finding
 from hitl_mcp.policy.conditions import Expression, ResultCondition, problems_typed
@@ -92,6 +93,7 @@ def check_policy(loaded: Loaded, known: KnownTools, ready: Collection[Path] = ()
         if name in items:
             checking.item(items[name], document, place, ready=id(document) in of_ready)
     _bands(loaded, known)
+    _grantable(loaded, known, ready=of_ready)
     for source, document in loaded.files:
         if source.path in ready:
             _does_something(loaded.policy, document, known, source.upstream)
@@ -344,6 +346,36 @@ def _bands(loaded: Loaded, known: KnownTools) -> None:
             document, place = loaded.places[band.id]
             message = f"no tool can reach the band from {band.floor}: {limit}"
             document.find((*place, "from"), message, "lower `from`, or give signals more points")
+
+
+def _grantable(loaded: Loaded, known: KnownTools, ready: Collection[int]) -> None:
+    """A rule whose grants never serve a call: something else always holds or denies the same calls, and is not met."""
+    for rule in loaded.policy.rules:
+        document, place = loaded.places[rule.id]
+        if not rule.requirement.grantable or rule.shadow or id(document) in ready:
+            continue
+        tools = [tool.name for tool in known.tools if rule.tools.match(tool.name)]
+        settled = all(known.settles(pattern) for _, pattern in _patterns(document, (*place, "tool")))
+        others = [_always_strict(loaded.policy, name) for name in tools] if settled else []
+        others = others or [_strict_band(loaded.policy)]
+        if all(others):
+            which = ", ".join(sorted({str(other) for other in others}))
+            message = f"`grantable` can never matter: a grant would serve none of these calls, because of {which}"
+            document.find_key((*place, "grantable"), message, "leave it out, or narrow what else holds these calls")
+
+
+def _always_strict(policy: Policy, name: str) -> str | None:
+    """What is asked of every call of a tool that no grant meets, or None."""
+    for rule in policy.concerning(name).rules:
+        met_by_grant = rule.effect is Effect.ALLOW or (rule.effect is Effect.HOLD and rule.requirement.grantable)
+        if rule.unconditional and not met_by_grant:
+            return f"rule `{rule.id}`"
+    return _strict_band(policy)
+
+
+def _strict_band(policy: Policy) -> str | None:
+    """The band that every score is in, where there is such: it holds or denies every call."""
+    return f"the band from {policy.bands[0].floor}" if policy.bands and policy.bands[0].floor == 0 else None
 
 
 def _does_something(policy: Policy, document: Document, known: KnownTools, upstream: str | None) -> None:

@@ -49,7 +49,10 @@ __all__ = ["OF_HOLDS", "Loaded", "load_policy", "read_policy"]
 _STAND_ONCE = ("default", "hold_defaults", "bands")
 """Keys that say something of the whole policy, so that two files cannot each mean their own."""
 
-OF_HOLDS = ("roles", "quorum", "expires", "run_within", "undo", "assurance", "separate", "surfaces", "preview")
+OF_HOLDS = (
+    *("roles", "quorum", "expires", "run_within", "undo", "assurance", "separate", "surfaces", "preview"),
+    "grantable",
+)
 """Keys that mean something only where a call is held."""
 
 _LEAVE_OUT = "leave it out, or write `effect: hold`"
@@ -167,8 +170,12 @@ class _Reading:
             )
         roles = written.roles if "roles" in given else self.defaults.roles
         requirement = Requirement(
-            written.id, tuple(roles), written.quorum, written.assurance, surfaces=tuple(written.surfaces)
+            *(written.id, tuple(roles), written.quorum, written.assurance),
+            surfaces=tuple(written.surfaces),
+            grantable=written.grantable,
         )
+        if why := _never_granted(requirement):
+            document.find_key((*place, "grantable"), *why)
         if effect is Effect.HOLD and not written.shadow:
             what = f"rule `{written.id}`"
             self._can_be_met(document, place, requirement, what, roles_written="roles" in given)
@@ -450,6 +457,21 @@ def _nothing_of_holds(document: Document, place: Place, given: set[str], what: s
     for key in OF_HOLDS:
         if key in given:
             document.find_key((*place, key), f"`{key}` means nothing in {what}", advice)
+
+
+def _never_granted(need: Requirement) -> tuple[str, str] | None:
+    """Why what a rule itself asks for can never be met by a grant, where it is said to be grantable."""
+    if not need.grantable:
+        return None
+    if need.quorum > 1:
+        what = "a grant is one person's: it never meets a `quorum` above 1"
+        return what, "leave out `grantable`, or write `quorum: 1`"
+    if need.assurance == "passkey":
+        message = "a passkey signs one call: a grant never meets `assurance: passkey`"
+        return message, "leave out `grantable`, or ask for `link`"
+    if need.surfaces and set(need.surfaces) <= {"client"}:
+        return "no grant is given in the agent's own client", "leave out `grantable`, or add `web` to `surfaces`"
+    return None
 
 
 def _milder(band: Band, below: Band) -> bool:

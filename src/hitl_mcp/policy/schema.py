@@ -137,6 +137,7 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "assurance": "how surely we must know who approved, the weakest that counts. Not written: `client`",
         "separate": "the people whose agent it is do not count as approvers",
         "surfaces": "where it may be approved. Not written: wherever the assurance is enough",
+        "grantable": "reviewers may give grants: bounded permissions that approve later calls like the one they saw",
         "require_reason": "the agent must say why it wants the call",
         "record": "`durable`: the record of an allowed call is flushed to disk before it runs",
         "shadow": "tried out: recorded, but not enforced",

@@ -534,6 +534,7 @@ class WrittenRule(Strict):
     assurance: Assurance = "client"
     separate: bool = False
     surfaces: list[Literal["web", "cli", "client"]] = Field(default_factory=list)
+    grantable: bool = False
     require_reason: bool = False
     record: Literal["normal", "durable"] = "normal"
     shadow: bool = False
