@@ -69,10 +69,12 @@ class Desk:
     stopped: list[str] = field(default_factory=list)
     upstreams: list[dict[str, str]] = field(default_factory=list)
     policy_problem: dict[str, str] | None = None
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    named: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{'localhost' if self.named else '127.0.0.1'}:{self.port}"
 
     async def hold(
         self, arguments: Any, decision: Decision | None = None, claim: str = "", **changes: Any
@@ -122,11 +124,16 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def open_desk(
-    database: Path, clock: Clock, public_url: str | None = None, prefix: str = ""
+    database: Path, clock: Clock, public_url: str | None = None, prefix: str = "", named: bool = False
 ) -> AsyncIterator[Desk]:
-    """Serve the API and the page over a new store until the block ends; `prefix` as a proxy would put before it."""
+    """Serve the API and the page over a new store until the block ends; `prefix` as a proxy would put before it.
+
+    With `named` it is known as `localhost`, which passkeys need.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
+    if named:
+        public_url = f"http://localhost:{port}"
     if prefix:
         public_url = f"http://127.0.0.1:{port}{prefix}"
     async with open_sqlite(database, clock) as store:
@@ -144,6 +151,7 @@ async def open_desk(
                 "policy": {"version": "sha256:0", "since": NOON, "problem": desk.policy_problem},
             },
             stop=lambda: desk.stopped.append("stop"),
+            tools=lambda: desk.tools,
             pins=await open_pins(store),
             clock=clock,
             public_url=public_url or f"http://127.0.0.1:{port}",
@@ -151,7 +159,7 @@ async def open_desk(
         )
         control = httpx2.ASGITransport(Starlette(routes=control_routes(parts)))
         async with httpx2.AsyncClient(transport=control, base_url="http://control", verify=_NO_TLS) as control_client:
-            desk = Desk(store, parts, port, control_client)
+            desk = Desk(store, parts, port, control_client, named=named)
             app = Starlette(routes=[*page_routes(parts), *web_routes()])
             whole = guarded(app, port=port, public_url=public_url)
             async with serving(Starlette(routes=[Mount(prefix, whole)]) if prefix else whole, listener):

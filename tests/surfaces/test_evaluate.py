@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from hitl_mcp.calls import Status
 from hitl_mcp.clock import Clock
-from hitl_mcp.limits import MESSAGE_BYTES
+from hitl_mcp.limits import AGENT_REQUESTS, MESSAGE_BYTES
 from hitl_mcp.people import People
 from hitl_mcp.pins import open_pins
 from hitl_mcp.review import Review
@@ -281,3 +281,31 @@ async def _parts_of(house: ClientHouse) -> ApiParts:
         stopping=anyio.Event(),
         evaluating=Evaluating(house.releasing, _agent_of, 0.5, lambda call_id: f"http://review/#call={call_id}"),
     )
+
+
+async def test_hooks_of_one_agent_that_ask_too_much_at_once_are_refused_until_one_is_answered(
+    open_doors: Doors,
+) -> None:
+    """A hook over the cap is told so and leaves no record; another agent's is answered, and so is the next in time."""
+
+    async def wait(number: int) -> None:
+        await open_doors.ask(arguments={"command": f"make {number}"}, wait_seconds=600)
+
+    async with anyio.create_task_group() as hooks:
+        for number in range(AGENT_REQUESTS):
+            hooks.start_soon(wait, number)
+        with anyio.fail_after(WAIT_SECONDS):
+            while len(await _held(open_doors)) < AGENT_REQUESTS:
+                await anyio.sleep(0)
+        refused = await open_doors.ask(arguments={"command": "one more"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_at_once")
+        assert (await open_doors.ask(arguments={"command": "one more"})).status_code == 429
+        assert len(await _held(open_doors)) == AGENT_REQUESTS
+        assert (await open_doors.ask(**{**READ, "agent": "other"})).status_code == 200
+        hooks.cancel_scope.cancel()
+    assert (await open_doors.ask(**READ)).status_code == 200
+
+
+async def _held(open_doors: Doors) -> list[Any]:
+    answer = await open_doors.control.get("/api/calls", params={"status": "held", "limit": "200"})
+    return list(answer.json()["calls"])

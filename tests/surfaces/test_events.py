@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,7 +12,8 @@ import httpx2
 import pytest
 
 from hitl_mcp.limits import REVIEW_STREAMS
-from tests.surfaces.desk import Desk
+from tests.clocks import HandClock
+from tests.surfaces.desk import Desk, open_desk
 
 
 class Events:
@@ -38,11 +40,11 @@ async def test_events_arrive_as_they_happen(desk: Desk) -> None:
     async with desk.signed_in("dana") as dana, dana.stream("GET", "/api/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         events = Events(response)
-        assert await events.next() == {"event": "ready", "data": {"number": 0}}
+        assert await events.next() == {"event": "ready", "data": {"number": 1}}  # the sign-in
         record = await desk.hold({"to": "a@example.com"})
         message = await events.next()
     assert message is not None
-    assert (message["event"], message["id"]) == ("call", "1")
+    assert (message["event"], message["id"]) == ("call", "2")
     data = message["data"]
     assert (data["call_id"], data["kind"], data["status"], data["version"]) == (record.id, "asked", "held", 1)
 
@@ -59,7 +61,7 @@ async def test_a_stream_goes_on_after_the_last_event_seen(desk: Desk, how: str) 
         last = (await desk.hold({"n": 3})).id
         messages.append(await events.next())
     assert [message["data"]["call_id"] for message in messages[1:] if message] == [*ids[1:], last]
-    assert [message["id"] for message in messages[1:] if message] == ["2", "3", "4"]
+    assert [message["id"] for message in messages[1:] if message] == ["2", "3", "5"]
 
 
 async def test_a_pause_is_an_event_too(desk: Desk) -> None:
@@ -135,3 +137,44 @@ async def test_a_wrong_start_of_a_stream_is_422(desk: Desk, path: str) -> None:
     async with desk.signed_in("dana") as dana:
         assert (await dana.get(path)).status_code == 422
         assert (await dana.get("/api/events", headers={"last-event-id": "x"})).status_code == 422
+
+
+async def test_a_stream_goes_on_after_the_gateway_was_started_again(tmp_path: Path, clock: HandClock) -> None:
+    """What happened while a reader was away, and while no gateway ran, comes in order and once, with the same key."""
+    database = tmp_path / "hitl.db"
+    async with open_desk(database, clock) as before:
+        key = await before.key("dana")
+        await before.hold({"n": 0})
+        seen = await before.store.last_event_number()
+        missed = [(await before.hold({"n": number})).id for number in (1, 2)]
+    async with open_desk(database, clock) as again:
+        later = (await again.hold({"n": 3})).id
+        headers = {"authorization": f"Bearer {key}", "last-event-id": str(seen)}
+        async with again.program(headers=headers) as dana, dana.stream("GET", "/api/events") as response:
+            events = Events(response)
+            messages = [await events.next() for _ in range(4)]
+    told = [message for message in messages if message is not None]
+    assert [message["event"] for message in told] == ["ready", "call", "call", "call"]
+    assert [message["data"]["call_id"] for message in told[1:]] == [*missed, later]
+    assert [int(message["id"]) for message in told[1:]] == [seen + 1, seen + 2, seen + 3]
+
+
+@pytest.mark.parametrize("last_seen", ["1", "90000"])
+async def test_a_gap_that_cannot_be_told_is_said(desk: Desk, last_seen: str) -> None:
+    """Too much happened, or the number is of another record, as after a restore: `reset`, and then all that comes."""
+    await desk.hold({"n": 0})
+    statement = (
+        "INSERT INTO events (number, call_id, version, kind, at, by, detail) VALUES (20000, '', 0, 'x', '', '', '')"
+    )
+    await desk.store.access.step(lambda txn, life: txn.connection.execute(statement).rowcount)
+    headers = {"last-event-id": last_seen}
+    async with desk.signed_in("dana") as dana, dana.stream("GET", "/api/events", headers=headers) as response:
+        events = Events(response)
+        first, second = await events.next(), await events.next()
+        record = await desk.hold({"n": 1})
+        third = await events.next()
+    assert first is not None and second is not None and third is not None
+    newest = first["data"]["number"]
+    assert (first["event"], first["id"], second["event"]) == ("reset", str(newest), "ready")
+    assert newest >= 20000
+    assert (third["event"], third["data"]["call_id"]) == ("call", record.id)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from hitl_mcp.calls import Status
 from hitl_mcp.canonical import parse_strict
+from hitl_mcp.clock import to_text
 from hitl_mcp.errors import ArgumentsRefused
 from hitl_mcp.limits import (
     DEPTH_LEVELS,
@@ -21,21 +23,104 @@ from hitl_mcp.surfaces.api.problems import Problem
 
 Body = TypeVar("Body", bound=BaseModel)
 Reason = Annotated[str, Field(max_length=VERDICT_REASON_CHARACTERS)]
+Digest = Annotated[str, Field(min_length=1, max_length=200)]
+
+BATCH_CALLS = 50
+"""Calls answered together: more, and nobody reads them."""
+
+ENCODED_CHARACTERS = 16 * 1024
+"""One part of what an authenticator says, as base64url: some hundred bytes, a few thousand where keys are large."""
+
+CREDENTIAL_ID_CHARACTERS = 1364
+"""The longest id of a passkey, 1023 bytes (WebAuthn, section 4), as base64url."""
 
 PAGE_CALLS_MOST = 200
 """The longest page of a listing: four ordinary ones."""
+
+
+Moment = Annotated[str, Field(max_length=40), AfterValidator(lambda text: _as_moment(text))]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Encoded = Annotated[str, Field(max_length=ENCODED_CHARACTERS, pattern=r"^[A-Za-z0-9_-]*$")]
+CredentialId = Annotated[str, Field(min_length=1, max_length=CREDENTIAL_ID_CHARACTERS, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+Transport = Literal["ble", "cable", "hybrid", "internal", "nfc", "usb"]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class _AssertionResponse(_Strict):
+    clientDataJSON: Encoded
+    authenticatorData: Encoded
+    signature: Encoded
+    userHandle: Encoded | None = None
+
+
+class AssertionBody(_Strict):
+    """What a passkey signed, as WebAuthn's JSON writes it: base64url."""
+
+    id: CredentialId
+    rawId: CredentialId | None = None
+    type: Literal["public-key"] = "public-key"
+    response: _AssertionResponse
+
+
+class _CredentialResponse(_Strict):
+    clientDataJSON: Encoded
+    attestationObject: Encoded
+    transports: list[Transport] = Field(default_factory=list, max_length=8)
+
+
+class CredentialBody(_Strict):
+    """A passkey that a browser made."""
+
+    id: CredentialId
+    rawId: CredentialId | None = None
+    type: Literal["public-key"] = "public-key"
+    response: _CredentialResponse
+
+
 class VerdictBody(_Strict):
-    """What a reviewer says of the bytes that `digest` names."""
+    """What a reviewer says of the bytes that `digest` names; with `arguments_json`, that these are to run instead."""
 
     verdict: Literal["approve", "reject"]
-    digest: str = Field(min_length=1, max_length=200)
+    digest: Digest
     reason: Reason = ""
+    arguments_json: str | None = None
+    stop: bool = False
+    assertion: AssertionBody | None = None
+
+
+class EditBody(_Strict):
+    """Other arguments for a held call, to see what would be made of them."""
+
+    digest: Digest
+    arguments_json: str
+
+
+class ReassignBody(_Strict):
+    """The role that is to be asked, too, and why."""
+
+    digest: Digest
+    role: str = Field(min_length=1, max_length=40)
+    reason: Reason = ""
+
+
+class BatchedCall(_Strict):
+    """One call of several, and the bytes that were shown of it."""
+
+    id: str = Field(min_length=1, max_length=200)
+    digest: Digest
+
+
+class BatchBody(_Strict):
+    """One verdict on several calls of one tool."""
+
+    verdict: Literal["approve", "reject"]
+    reason: Reason = ""
+    calls: list[BatchedCall] = Field(min_length=1, max_length=BATCH_CALLS)
 
 
 class ResolveBody(_Strict):
@@ -57,10 +142,41 @@ class PauseBody(_Strict):
     reason: Reason = ""
 
 
-class LoginBody(_Strict):
-    """The one-time code of a link."""
+class EnrolBody(_Strict):
+    """A new passkey, or what one that there is signed so that it is taken."""
 
-    code: str = Field(min_length=1, max_length=200)
+    credential: CredentialBody | None = None
+    assertion: AssertionBody | None = None
+
+
+class RemovalBody(_Strict):
+    """Nothing, to be told what to sign; then what was signed."""
+
+    assertion: AssertionBody | None = None
+
+
+class ResetBody(_Strict):
+    """Whose passkeys are all taken away."""
+
+    reviewer: str = Field(min_length=1, max_length=200)
+
+
+class VerdictOptionsBody(_Strict):
+    """The verdict that a passkey is to sign, and the digest it will count for."""
+
+    verdict: Literal["approve", "reject"]
+    digest: str = Field(min_length=1, max_length=200)
+
+
+class NothingBody(_Strict):
+    """No field at all."""
+
+
+class LoginBody(_Strict):
+    """The one-time code of a link, or what a passkey signed."""
+
+    code: str | None = Field(default=None, min_length=1, max_length=200)
+    assertion: AssertionBody | None = None
 
 
 class AcceptBody(_Strict):
@@ -85,20 +201,43 @@ class EvaluateBody(_Strict):
     arguments_json: str | None = None
     agent: str | None = None
     conversation: str | None = Field(default=None, min_length=1, max_length=200)
+    takes_updated_input: bool = False
     wait_seconds: float | None = Field(default=None, ge=0, le=EVALUATION_WAIT_SECONDS)
 
 
 class ListQuery(BaseModel):
-    """Which calls to list: `q` is a text that they hold, `brief` leaves out arguments, events and results."""
+    """Which calls to list: `q` is a text that they hold, `brief` leaves out arguments, events and results.
+
+    `mine` are those that wait and that whoever asks may still approve; they come by urgency.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     status: list[Status] = []
-    agent: str | None = None
+    agent: Name | None = None
+    name: Name | None = None
+    upstream: Name | None = None
+    reviewer: Name | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     q: str | None = Field(default=None, min_length=1, max_length=200)
-    cursor: str | None = Field(default=None, pattern=r"^[0-9]{1,18}$")
+    sort: Literal["newest", "urgency"] = "newest"
+    mine: bool = False
+    cursor: str | None = Field(default=None, pattern=r"^[0-9A-Za-z_:,.~-]{1,100}$")
     limit: int = Field(default=PAGE_CALLS, ge=1, le=PAGE_CALLS_MOST)
     brief: bool = False
+
+
+class QueueQuery(BaseModel):
+    """Which of the calls that wait are counted, and how many kinds of them are told of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent: Name | None = None
+    name: Name | None = None
+    upstream: Name | None = None
+    mine: bool = False
+    limit: int = Field(default=PAGE_CALLS, ge=1, le=PAGE_CALLS_MOST)
 
 
 class ChangedQuery(BaseModel):
@@ -124,6 +263,15 @@ class EventsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     after: int | None = Field(default=None, ge=0, le=2**53)
+
+
+def _as_moment(text: str) -> str:
+    """A day or a time as the record writes it; a day begins at midnight in UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return to_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        raise ValueError("not a day or a time, as 2026-11-23 or 2026-11-23T14:00:00Z") from None
 
 
 async def read_body(http: Request, model: type[Body], *, limit_bytes: int = REVIEW_BODY_BYTES) -> Body:
@@ -174,12 +322,5 @@ def _wrong(where: str, error: ValidationError) -> Problem:
     """Name the first thing that is wrong. The value itself stays out: it may be a secret."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"]) or where
-    if path == "arguments_json" and first["type"] == "extra_forbidden":
-        return Problem(
-            422,
-            "no_edits",
-            "arguments_json: edits are not available yet",
-            help="reject the call and say what to change",
-        )
     what = "no such field" if first["type"] == "extra_forbidden" else first["msg"][:1].lower() + first["msg"][1:]
     return Problem(422, f"wrong_{where}", f"{path}: {what}")

@@ -7,31 +7,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from hitl_mcp.calls import Status, VerdictKind
-from hitl_mcp.clock import after, to_text
-from hitl_mcp.errors import CallAlreadySettled, DigestMismatch
-from hitl_mcp.limits import REVIEW_STREAMS, SIGN_IN_SECONDS
-from hitl_mcp.people import LOCAL
+from hitl_mcp.calls import Status
+from hitl_mcp.clock import to_text
+from hitl_mcp.limits import REVIEW_STREAMS
 from hitl_mcp.render import shown
-from hitl_mcp.review import Found, Given
-from hitl_mcp.store import SignIn
+from hitl_mcp.surfaces.api.beside import beside_of
 from hitl_mcp.surfaces.api.bodies import (
     EventsQuery,
-    LinkBody,
-    ListQuery,
-    LoginBody,
     PauseBody,
-    ResolveBody,
-    VerdictBody,
     read_body,
     read_query,
 )
 from hitl_mcp.surfaces.api.openapi import description
 from hitl_mcp.surfaces.api.parts import ApiParts, Viewer
-from hitl_mcp.surfaces.api.problems import Problem, answer_to, not_signed_in
-from hitl_mcp.surfaces.api.sign_in import digest_of_key, new_key
+from hitl_mcp.surfaces.api.passkeys import passkeys_status
+from hitl_mcp.surfaces.api.problems import Problem
 from hitl_mcp.surfaces.api.stream import EventStream
 from hitl_mcp.surfaces.api.tools import blocked_tools
+from hitl_mcp.surfaces.api.verdicts import stop_wire
 from hitl_mcp.surfaces.api.wire import call_wire
 
 
@@ -44,15 +37,6 @@ class Endpoints:
 
     # Calls.
 
-    async def list_calls(self, http: Request, viewer: Viewer) -> Response:
-        """Calls in the statuses asked for, newest first, a page at a time."""
-        query = read_query(http, ListQuery)
-        page = await self._parts.store.list_calls(
-            query.status or None, agent=query.agent, cursor=query.cursor, limit=query.limit, text=query.q
-        )
-        calls = [call_wire(record, brief=query.brief) for record in page.calls]
-        return JSONResponse({"calls": calls, "next": page.next})
-
     async def get_call(self, http: Request, viewer: Viewer) -> Response:
         """One call, whole."""
         return JSONResponse(call_wire(await self._parts.store.get(http.path_params["call_id"])))
@@ -61,34 +45,10 @@ class Endpoints:
         """One call as people are shown it."""
         record = await self._parts.store.get(http.path_params["call_id"])
         # Arguments may be a megabyte of what has to be marked character by character: not on the event loop.
-        return JSONResponse(await anyio.to_thread.run_sync(shown, record, self._parts.people, viewer.reviewer.name))
-
-    async def give_verdict(self, http: Request, viewer: Viewer) -> Response:
-        """Hand a verdict to the one door for verdicts; the answer is the call as it then stands."""
-        body = await read_body(http, VerdictBody)
-        call_id = http.path_params["call_id"]
-        given = Given(
-            kind=VerdictKind(body.verdict),
-            digest=body.digest,
-            reviewer=viewer.reviewer.name,
-            surface=viewer.surface,
-            assurance=viewer.assurance,
-            reason=body.reason,
-        )
-        try:
-            return JSONResponse(call_wire(await self._parts.review.give_verdict(call_id, given)))
-        except (CallAlreadySettled, DigestMismatch) as error:
-            return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
-
-    async def resolve(self, http: Request, viewer: Viewer) -> Response:
-        """Hand over what a person found out about a call of unknown outcome; the answer is the call as it then is."""
-        body = await read_body(http, ResolveBody)
-        call_id = http.path_params["call_id"]
-        found = Found(body.happened, body.evidence, viewer.reviewer.name, viewer.surface)
-        try:
-            return JSONResponse(call_wire(await self._parts.review.resolve(call_id, found)))
-        except CallAlreadySettled as error:
-            return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
+        beside = await beside_of(self._parts, record, viewer)
+        name = viewer.reviewer.name
+        self._parts.seeing.shown(record.digest, name, self._parts.clock.now())
+        return JSONResponse(await anyio.to_thread.run_sync(shown, record, self._parts.people, name, beside))
 
     async def events(self, http: Request, viewer: Viewer) -> Response | ASGIApp:
         """What happens from here on, or since an event, as server-sent events."""
@@ -101,7 +61,7 @@ class Endpoints:
         self._streams += 1
 
         async def may_go_on() -> bool:
-            return viewer.key_digest is None or await self._parts.store.sign_in(viewer.key_digest) is not None
+            return viewer.key_digest is None or await self._parts.store.sign_ins.find(viewer.key_digest) is not None
 
         return EventStream(self._parts.store, begin, may_go_on, self._parts.stopping, self._stream_ended)
 
@@ -124,6 +84,8 @@ class Endpoints:
             {
                 **status,
                 "blocked_tools": blocked_tools(self._parts.pins),
+                "stops": [stop_wire(stop) for stop in await self._parts.store.stops.all()],
+                "passkeys": await passkeys_status(self._parts),
                 "open": await self._parts.store.count_open(),
                 "now": to_text(self._parts.clock.now()),
             }
@@ -178,55 +140,7 @@ class Endpoints:
         """The description of this API."""
         return JSONResponse(description())
 
-    # Signing in.
-
-    async def login(self, http: Request) -> Response:
-        """Exchange a link's one-time code for a key. The key itself is not kept."""
-        now = self._parts.clock.now()
-        if self._parts.login_codes.too_many_failures(now):
-            raise Problem(429, "too_many_tries", "too many wrong codes came in the last minute")
-        body = await read_body(http, LoginBody)
-        name = self._parts.login_codes.redeem(body.code, now)
-        if name is None or self._parts.people.reviewer(name) is None:
-            raise not_signed_in("this link was used before, or its time is over")
-        key, expires_at = new_key(), to_text(after(now, SIGN_IN_SECONDS))
-        await self._parts.store.add_sign_in(digest_of_key(key), SignIn(name, "link", expires_at))
-        return JSONResponse({"token": key, "reviewer": name, "expires_at": expires_at})
-
-    async def logout(self, http: Request, viewer: Viewer) -> Response:
-        """Forget this sign-in."""
-        if viewer.key_digest is not None:
-            await self._parts.store.end_sign_in(viewer.key_digest)
-        return JSONResponse({"ok": True})
-
-    async def me(self, http: Request, viewer: Viewer) -> Response:
-        """Who is signed in here."""
-        return JSONResponse(
-            {
-                "reviewer": viewer.reviewer.name,
-                "roles": sorted(viewer.reviewer.roles),
-                "every_role": viewer.reviewer.every_role,
-                "surface": viewer.surface,
-                "assurance": viewer.assurance,
-                "expires_at": viewer.expires_at,
-            }
-        )
-
     # Only on the control socket.
-
-    async def make_link(self, http: Request, viewer: Viewer) -> Response:
-        """A one-time link that signs a reviewer in on the page."""
-        name = (await read_body(http, LinkBody)).for_ or LOCAL
-        if self._parts.people.reviewer(name) is None:
-            raise Problem(
-                422,
-                "no_such_reviewer",
-                f"for: `{name}` is not a reviewer",
-                help="the config names them under `reviewers`",
-            )
-        code, expires_at = self._parts.login_codes.make(name, self._parts.clock.now())
-        base = self._parts.public_url.rstrip("/")
-        return JSONResponse({"url": f"{base}/#login={code}", "reviewer": name, "expires_at": to_text(expires_at)})
 
     async def stop(self, http: Request, viewer: Viewer) -> Response:
         """End the gateway."""

@@ -6,11 +6,18 @@ from starlette.responses import JSONResponse
 
 from hitl_mcp.errors import (
     ArgumentsRefused,
+    BudgetSpent,
     CallAlreadySettled,
     CallNotFound,
     DigestMismatch,
+    EditDenied,
+    EditRefused,
+    GrantEnded,
+    GrantNotFound,
+    GrantRefused,
     HitlError,
     NotAllowed,
+    NotStopped,
     OtherDefinition,
     StoreError,
     ToolNotFound,
@@ -42,7 +49,14 @@ _STATUS: dict[type[HitlError], tuple[int, str]] = {
     ToolNotFound: (404, "tool_not_found"),
     OtherDefinition: (409, "other_definition"),
     ArgumentsRefused: (422, "wrong_body"),
+    GrantRefused: (422, "grant_refused"),
+    GrantNotFound: (404, "grant_not_found"),
+    GrantEnded: (409, "grant_ended"),
     TooManyHeld: (429, "too_many_held"),
+    EditDenied: (409, "edit_denied"),
+    EditRefused: (422, "edit_refused"),
+    NotStopped: (404, "not_stopped"),
+    BudgetSpent: (429, "budget_spent"),
     StoreError: (503, "store_unavailable"),
 }
 
@@ -53,6 +67,8 @@ def answer_to(error: HitlError, **more: object) -> JSONResponse:
     status, code = _STATUS[kind] if kind is not None else (500, "internal")
     if isinstance(error, CallAlreadySettled | DigestMismatch):
         more["status"] = error.status
+    if isinstance(error, EditDenied):
+        more["reasons"] = list(error.reasons)
     if error.help:
         more["help"] = error.help
     return problem(status, code, error.message, **more)

@@ -11,17 +11,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hitl_mcp.calls import CallEvent
 from hitl_mcp.limits import EVENT_KEEPALIVE_SECONDS
-from hitl_mcp.store import Feed, FeedBehind, SqliteStore
+from hitl_mcp.store import SIGN_IN_EVENTS, Feed, FeedBehind, SqliteStore
 from hitl_mcp.surfaces.api.wire import event_wire
 
 _PAGE = 100
+
+REPLAY_EVENTS = 10_000
+"""A reader that missed more is told to read everything again: that takes less time than being told of each."""
 
 
 class EventStream:
     """An HTTP answer that goes on until the reader leaves, is signed out, or the gateway closes.
 
     It says `ready` with the number of the newest event once it follows the store: who reads the calls after that
-    misses nothing. `after` makes it begin with what happened since that event.
+    misses nothing. `after` makes it begin with what happened since that event. Where that is too much to tell, or is no
+    event of this record, as after a restore, it says `reset` first: all that the reader knows may be another thing now.
     """
 
     def __init__(
@@ -57,6 +61,9 @@ class EventStream:
             with self._store.follow() as feed:
                 newest = await self._store.last_event_number()
                 last = newest if last is None else last
+                if not newest - REPLAY_EVENTS <= last <= newest:
+                    last = newest
+                    await send(_chunk(f"id: {newest}\nevent: reset\ndata: {json.dumps({'number': newest})}\n\n"))
                 await send(_chunk(f"event: ready\ndata: {json.dumps({'number': newest})}\n\n"))
                 while events := await self._store.events_after(last, _PAGE):
                     for event in events:
@@ -93,6 +100,9 @@ async def _gone(receive: Receive) -> None:
 
 
 def _event_chunk(event: CallEvent) -> Message:
+    """An event as it is sent; who signs in and out is on record for admins, and no news for everybody."""
+    if event.kind in SIGN_IN_EVENTS:
+        return _chunk(": nothing of a call\n\n")
     return _chunk(f"id: {event.number}\nevent: call\ndata: {json.dumps(event_wire(event))}\n\n")
 
 

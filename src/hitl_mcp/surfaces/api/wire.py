@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hitl_mcp.calls import CallEvent, CallRecord, Outcome, Preview, RuleMatch, Verdict, approvals_for
+from hitl_mcp.calls import (
+    CallEvent,
+    CallRecord,
+    Decision,
+    Outcome,
+    Preview,
+    Revision,
+    RuleMatch,
+    Verdict,
+    approvals_for,
+)
 from hitl_mcp.render import summary
 
 Wire = dict[str, Any]
@@ -28,10 +38,7 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "decision": decision.effect,
         "band": decision.band,
         "policy": decision.policy,
-        "signals": [
-            {"id": signal.id, "points": signal.points, "reason": signal.reason, "error": signal.error}
-            for signal in decision.signals
-        ],
+        "signals": _signals(decision),
         "rules": [_rule(rule) for rule in decision.rules],
         "reasons": list(decision.reasons),
         "shadows": [_rule(rule) for rule in decision.shadows],
@@ -46,6 +53,8 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "closed_reason": record.closed_reason,
         "erased_at": record.erased_at,
         "repeat_of": record.repeat_of,
+        "grant": record.grant,
+        "revisions": [_revision(revision) for revision in record.revisions],
         "verdicts": [_verdict(verdict) for verdict in record.verdicts],
         "previews": [_preview(preview) for preview in record.previews],
         "outcome": _outcome(record.outcome) if record.outcome else None,
@@ -53,7 +62,8 @@ def call_wire(record: CallRecord, *, brief: bool = False) -> Wire:
         "summary": summary(record),
     }
     if brief:
-        del wire["arguments_json"], wire["events"], wire["previews"], wire["told"]
+        wire["same"] = record.likeness
+        del wire["arguments_json"], wire["events"], wire["previews"], wire["told"], wire["revisions"]
         if wire["outcome"]:
             del wire["outcome"]["result_json"]
     return wire
@@ -70,6 +80,47 @@ def event_wire(event: CallEvent) -> Wire:
         "at": event.at,
         "by": event.by,
         "detail": event.detail,
+    }
+
+
+def decision_wire(decision: Decision) -> Wire:
+    """What was decided of a call that has no record of its own, such as one that a reviewer thinks of changing."""
+    return {
+        "effect": decision.effect,
+        "score": decision.score,
+        "band": decision.band,
+        "signals": _signals(decision),
+        "rules": [_rule(rule) for rule in decision.rules],
+        "reasons": list(decision.reasons),
+        "requirements": [
+            {
+                "id": need.id,
+                "roles": list(need.roles),
+                "quorum": need.quorum,
+                "assurance": need.assurance,
+                "not_by": list(need.barred),
+                "surfaces": list(need.surfaces),
+            }
+            for need in decision.requirements
+        ],
+    }
+
+
+def _signals(decision: Decision) -> list[Wire]:
+    return [
+        {"id": signal.id, "points": signal.points, "reason": signal.reason, "error": signal.error}
+        for signal in decision.signals
+    ]
+
+
+def _revision(revision: Revision) -> Wire:
+    return {
+        "number": revision.number,
+        "arguments_json": revision.arguments_json,
+        "digest": revision.digest,
+        "edited_by": revision.edited_by,
+        "edited_at": revision.edited_at,
+        "reason": revision.reason,
     }
 
 
@@ -91,6 +142,7 @@ def _requirements(record: CallRecord) -> list[Wire]:
                 "assurance": need.assurance,
                 "not_by": list(need.barred),
                 "surfaces": list(need.surfaces),
+                "grantable": need.grantable,
             }
         )
     return rows
@@ -117,6 +169,7 @@ def _verdict(verdict: Verdict) -> Wire:
         "assurance": verdict.assurance,
         "at": verdict.at,
         "reason": verdict.reason,
+        "considered_seconds": verdict.considered_seconds,
     }
 
 
