@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser, async_playwright
 
 from tests import needs
@@ -29,6 +30,10 @@ SLOW_FILES = (
     "tests/faults/test_crashpoints.py",
 )
 """What takes longest, longest first. These begin first: a slow file that begins last is waited for alone."""
+
+# How long an example takes to make or to try says how busy the machine is, and nothing of what is tried.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 

@@ -96,6 +96,11 @@ class Site:
         path.write_text(yaml.safe_dump(policy), encoding="utf-8")
 
     @property
+    def gateway(self) -> Forked | None:
+        """The gateway that was started last."""
+        return self.started[-1] if self.started else None
+
+    @property
     def state(self) -> StateDir:
         """The state directory of this config."""
         return StateDir(str(self.config), str(self.folder / "s"))

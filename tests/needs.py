@@ -16,7 +16,14 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 
-_BROWSERS_ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_BROWSERS_ON_PATH = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 _BROWSERS_ELSEWHERE = (
     "/usr/lib/chromium/chromium",
     "/opt/google/chrome/chrome",
@@ -26,7 +33,10 @@ _BROWSERS_ELSEWHERE = (
 
 
 def chromium() -> Path | None:
-    """A Chromium or Chrome: the one `$HITL_TEST_CHROMIUM` names, one on the PATH, or one in its usual place."""
+    """A Chromium or Chrome: the one `$HITL_TEST_CHROMIUM` names, one on the PATH, or one in its usual place.
+
+    Best is the one that has no windows to draw: it takes half as long for a page.
+    """
     named = os.environ.get("HITL_TEST_CHROMIUM")
     candidates = [named] if named else [*map(shutil.which, _BROWSERS_ON_PATH), *_BROWSERS_ELSEWHERE]
     return next((Path(path) for path in candidates if path and os.access(path, os.X_OK)), None)
@@ -66,6 +76,12 @@ def inspector() -> Path | None:
     return _npm_file("inspector", "clients/launcher/build/index.js")
 
 
+def axe() -> Path | None:
+    """The script that looks for what WCAG forbids, to be run in a page."""
+    path = TESTS / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+    return path if path.exists() else None
+
+
 def _npm_server(name: str) -> Path | None:
     return _npm_file(name, "dist/index.js")
 
@@ -89,6 +105,7 @@ NEEDS: dict[str, tuple[Callable[[], Path | None], str]] = {
     "conformance-suite": (conformance_suite, "run `scripts/setup dev`"),
     "sdk-source": (sdk_source, "run `scripts/setup dev`"),
     "inspector": (inspector, "run `scripts/setup dev`"),
+    "axe": (axe, "run `scripts/setup dev`"),
     "git": (git, "install git"),
 }
 """Every name a test may need, how it is found, and what to do where it is missing."""

@@ -131,6 +131,7 @@ async def test_many_tabs_do_not_starve_one_another(desk: Desk, dana: Seat) -> No
         tab = await dana.page.context.new_page()
         await tab.goto(f"{desk.url}/#call={record.id}")
         await tab.wait_for_selector(".arguments")
+    await tab.wait_for_selector(".waiting a.row")
     await desk.hold_payment({"amount": 1})
     await expect(tab.locator(".show-new")).to_have_text("Show 1 new")
     await tab.evaluate(HIDE)

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Route, expect
 from hitl_mcp.calls import RUNS_ELSEWHERE, Outcome, Status, VerdictKind
 from tests.samples import claim, held, verdict
 from tests.surfaces.desk import Desk
-from tests.surfaces.seats import HARD, PHONE, Seat, seat_at
+from tests.surfaces.seats import PHONE, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -19,55 +19,6 @@ pytestmark = pytest.mark.needs("chromium")
 async def status_of(desk: Desk, call_id: str) -> Status:
     """Where a call stands in the store."""
     return (await desk.store.get(call_id)).status
-
-
-async def test_approve_is_inert_for_600_ms_after_it_appears(desk: Desk, dana: Seat) -> None:
-    """A click and a key at 599 ms do nothing at all; at 600 ms the same click approves."""
-    record = await desk.hold({"to": "a@example.com"})
-    await dana.page.clock.install()
-    await dana.sign_in("dana")
-    await dana.page.clock.pause_at(await dana.page.evaluate("Date.now() + 1000"))
-    await dana.open(record.id)
-    await dana.page.wait_for_selector("button.approve.arming")
-    await dana.page.clock.run_for(599)
-    await dana.press_at(dana.approve)
-    await dana.page.keyboard.press("a")
-    await dana.approve.evaluate("button => button.click()")
-    assert (await desk.store.get(record.id)).verdicts == ()
-    await dana.page.clock.run_for(1)
-    await dana.press_at(dana.approve)
-    await dana.sees(".headline", "Approved")
-    assert await status_of(desk, record.id) is Status.APPROVED
-
-
-async def test_approve_is_inert_again_after_it_moved(desk: Desk, dana: Seat) -> None:
-    """A button that slid under the pointer takes no click for 600 ms, even if nobody noticed the move yet."""
-    record = await desk.hold({"to": "a@example.com"})
-    await dana.sign_in("dana", f"&call={record.id}")
-    await dana.ready_to_approve()
-    await dana.page.clock.install()
-    await dana.page.clock.pause_at(await dana.page.evaluate("Date.now() + 1000"))
-    await dana.page.evaluate("document.querySelector('.actions').style.paddingRight = '200px'")
-    await dana.press_at(dana.approve)
-    await expect(dana.approve).to_have_attribute("aria-disabled", "true")
-    assert (await desk.store.get(record.id)).verdicts == ()
-
-
-async def test_approve_waits_until_the_payload_was_seen_to_its_end(desk: Desk, browser: Browser) -> None:
-    """However long one waits; scrolling to the end is what makes it able."""
-    record = await desk.hold({"text": HARD["text"]})
-    async with seat_at(desk, browser, viewport=PHONE, has_touch=True) as seat:
-        await seat.sign_in("dana", f"&call={record.id}")
-        await seat.sees(".part-hint", "Read to the end of the arguments to approve")
-        await seat.press_at(seat.approve)
-        await seat.page.keyboard.press("a")
-        await expect(seat.approve).to_have_attribute("aria-disabled", "true")
-        assert (await desk.store.get(record.id)).verdicts == ()
-        await seat.page.locator(".arguments .end").scroll_into_view_if_needed()
-        await seat.ready_to_approve()
-        await seat.approve.tap()
-        await seat.sees(".headline", "Approved")
-    assert await status_of(desk, record.id) is Status.APPROVED
 
 
 async def test_what_cannot_be_shown_whole_cannot_be_approved(desk: Desk, dana: Seat) -> None:
@@ -184,7 +135,7 @@ async def test_a_verdict_that_came_too_late_is_answered_with_the_true_status(des
 
 async def test_the_keyboard_does_everything(desk: Desk, dana: Seat) -> None:
     """Choose with j and k, open with Enter, approve with a, reject with r, help with ?, back with Escape."""
-    first = await desk.hold({"n": 1}, held(score=90), tool="one")
+    first = await desk.hold({"n": 1}, held(score=70), tool="one")
     second = await desk.hold({"n": 2}, held(score=10), tool="two")
     await dana.sign_in("dana")
     await expect(dana.waiting).to_have_count(2)

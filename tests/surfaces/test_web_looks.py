@@ -4,78 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.async_api import Browser, expect
 
 import hitl_mcp.surfaces.web as web
-from hitl_mcp.calls import (
-    Effect,
-    HistoryUsed,
-    Outcome,
-    Preview,
-    ReadingCall,
-    RuleMatch,
-    Status,
-    VerdictKind,
-)
 from tests.clocks import HandClock
-from tests.samples import claim, verdict
-from tests.surfaces.desk import PAYMENT, Desk, open_desk
-from tests.surfaces.seats import DESKTOP, HARD, PHONE, Seat, seat_at
+from tests.surfaces.desk import Desk, open_desk
+from tests.surfaces.full_desk import a_full_desk, batch_of
+from tests.surfaces.seats import DESKTOP, PHONE, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
 STATIC = Path(web.__file__).parent / "static"
 SCREENSHOTS = os.environ.get("HITL_SCREENSHOTS")
 """A folder of the tree to keep pictures in; without it they go where everything of a test goes."""
-
-
-async def a_full_desk(desk: Desk) -> dict[str, str]:
-    """Calls in many states, as on an ordinary day; gives the ids of some."""
-    for number, kind in enumerate((VerdictKind.REJECT, VerdictKind.APPROVE, VerdictKind.APPROVE)):
-        record = await desk.hold({"to": f"team{number}@example.com", "subject": "Weekly notes"})
-        reason = "Send it to the team list instead." if kind is VerdictKind.REJECT else ""
-        await desk.store.add_verdict(record.id, verdict(record.digest, kind, "lee", reason=reason))
-        if kind is VerdictKind.APPROVE:
-            await claim(desk.store, await desk.store.get(record.id))
-            done: Any = Status.UNKNOWN if number == 1 else Status.SUCCEEDED
-            detail = "the connection to the upstream was lost" if number == 1 else ""
-            result = None if number == 1 else '{"content":[{"text":"sent","type":"text"}],"isError":false}'
-            outcome = Outcome(done, True, "2026-11-22T12:00:03.000000Z", detail, result, result and "sha256:x", 60)
-            await desk.store.settle(record.id, outcome, durable=True)
-    hard = await desk.hold({name: HARD[name] for name in ("bidi", "blob", "number", "text")}, claim="routine")
-    body = "Hi all,\n\nthe notes are attached.\n\n- budget\n- dates\n"
-    await desk.hold({"to": ["team@example.com"], "subject": "Notes", "body": body})
-    payment = await desk.hold(
-        {
-            "amount": 5000,
-            "currency": "EUR",
-            "iban": "DE89 3704 0044 0532 0130 00",
-            "reference": "Invoice 2026-1142",
-            "to": "Müller GmbH <rechnung@m\u0443eller.example>",
-        },
-        replace(
-            PAYMENT,
-            previews=(ReadingCall("payments", "payments__quote", '{"amount":5000}'),),
-            shadows=(RuleMatch("new-suppliers", Effect.DENY, "suppliers are entered by people first"),),
-            history=(HistoryUsed("first-time", "known", ()), HistoryUsed("daily", "taken", 120_500_000)),
-        ),
-        claim="Dana asked me to pay the invoice from Müller GmbH before noon.",
-        upstream="payments",
-        tool="pay",
-        name="payments__pay",
-    )
-    quote = '{"content":[{"text":"5,000.00 EUR and 3.50 EUR of fees leave the account `main`.","type":"text"}]}'
-    at = "2026-11-22T12:00:01.000000Z"
-    await desk.store.keep_preview(payment.id, Preview("payments", "payments__quote", at, "c_quote", quote))
-    approval = verdict(payment.digest, reviewer="lee", roles=("finance",), reason="I know this supplier.")
-    await desk.store.add_verdict(payment.id, approval)
-    return {"payment": payment.id, "hard": hard.id}
 
 
 CONTRAST = """() => {
@@ -151,9 +96,75 @@ def test_the_page_has_no_way_to_write_markup_or_to_load_from_elsewhere() -> None
     assert found == set()
 
 
-def test_the_page_is_light() -> None:
-    """It comes over a phone's connection: all of it together stays below 100 KB."""
-    assert sum(file.stat().st_size for file in STATIC.iterdir()) < 100_000
+async def test_the_page_is_light(desk: Desk) -> None:
+    """It comes over a phone's connection: all of it together, as a browser asks for it, stays below 100 KB."""
+    sizes: dict[str, int] = {}
+    async with desk.program(headers={"accept-encoding": "gzip"}) as client:
+        for file in STATIC.iterdir():
+            async with client.stream("GET", "/" if file.name == "index.html" else f"/{file.name}") as answer:
+                sizes[file.name] = sum([len(chunk) async for chunk in answer.aiter_raw()])
+        plain = await client.get("/app.js", headers={"accept-encoding": "identity"})
+    assert plain.content == (STATIC / "app.js").read_bytes()
+    assert sum(sizes.values()) < 100_000, sizes
+
+
+VIEWS = {
+    "queue": ("", ".waiting a.row"),
+    "history": ("history", "#history a.row"),
+    "agents": ("agents", "#view-agents table"),
+    "agent": ("agent=builder", "#view-agent .figures"),
+    "tools": ("used", "#view-used table"),
+    "tool": ("used=mail__send", "#view-tool .figures"),
+    "grants": ("grants", "#view-grants h2"),
+    "you": ("you", "#view-you h2"),
+    "pace": ("pace", "#view-pace .figures"),
+}
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1280, 3840])
+async def test_nothing_is_wider_than_the_screen(desk: Desk, browser: Browser, width: int) -> None:
+    """Every view at every width: no sideways scrolling, the navigation in reach, no target smaller than 24 pixels."""
+    ids = await a_full_desk(desk)
+    views = VIEWS | {
+        "payment": (f"call={ids['payment']}", ".arguments .line"),
+        "hard arguments": (f"call={ids['hard']}", ".arguments .line"),
+        "batch": (f"batch={','.join(await batch_of(desk))}", "#view-batch .arguments"),
+    }
+    async with seat_at(desk, browser, viewport={"width": width, "height": 800}) as seat:
+        await seat.sign_in("dana")
+        for name, (place, there) in views.items():
+            await seat.go(place, there)
+            assert await seat.page.evaluate("document.documentElement.scrollWidth") <= width, name
+            assert await seat.page.evaluate(SMALL) == [], name
+        await seat.go("", ".waiting a.row")
+        for link in await seat.page.locator("#nav a").all():
+            box = await link.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] >= 36
+
+
+SMALL = """() => [...document.querySelectorAll("button, a.button, .nav a, input, select, summary, a.row")]
+  .filter(node => node.checkVisibility() && !node.closest(".sr")).map(node => [node, node.getBoundingClientRect()])
+  .filter(([node, box]) => box.height < (node.type === "checkbox" ? 20 : 24) || box.width < 20)
+  .map(([node, box]) => `${node.outerHTML.slice(0, 80)} ${Math.round(box.width)}x${Math.round(box.height)}`)"""
+
+
+async def test_light_or_dark_is_chosen_and_kept(desk: Desk, browser: Browser) -> None:
+    """As the system is, until somebody chooses; the choice is there at once after a reload, and in every tab."""
+    paper = "getComputedStyle(document.body).backgroundColor"
+    async with seat_at(desk, browser, color_scheme="dark") as seat:
+        await seat.sign_in("dana")
+        dark = await seat.page.evaluate(paper)
+        await seat.page.click("#menu summary")
+        await seat.page.select_option("#theme", "light")
+        light = await seat.page.evaluate(paper)
+        assert light != dark
+        other = await seat.page.context.new_page()
+        await other.goto(desk.url)
+        assert await other.evaluate(paper) == light
+        await expect(other.locator("#theme")).to_have_value("light")
+        await seat.page.select_option("#theme", "system")
+        await expect(other.locator("#theme")).to_have_value("system")
+        assert await other.evaluate(paper) == dark
 
 
 async def test_it_works_under_a_prefix(tmp_path: Path, clock: HandClock, browser: Browser) -> None:
@@ -182,15 +193,22 @@ async def test_pictures_for_the_documentation(desk: Desk, browser: Browser, tmp_
         await expect(seat.waiting).to_have_count(3)
         await seat.page.screenshot(path=folder / f"queue-{width}.png")
         await seat.open(ids["payment"])
-        await seat.ready_to_approve()
+        await seat.page.wait_for_selector(".arguments .line")
         await seat.page.screenshot(path=folder / f"call-{width}.png")
         await seat.open(ids["hard"])
         await seat.page.screenshot(path=folder / f"hard-arguments-{width}.png")
-        await seat.page.locator(".arguments .end").scroll_into_view_if_needed()
+        await seat.read_all()
         await seat.ready_to_approve()
         await seat.page.screenshot(path=folder / f"hard-arguments-end-{width}.png")
     if not phone:
+        async with seat_at(desk, browser) as seat:
+            await seat.sign_in("dana")
+            for name in ("history", "agent"):
+                await seat.go(*VIEWS[name])
+                await seat.page.screenshot(path=folder / f"{name}-{width}.png")
+            await seat.go(f"batch={','.join(await batch_of(desk))}", "#view-batch .arguments")
+            await seat.page.screenshot(path=folder / f"batch-{width}.png")
         async with seat_at(desk, browser, color_scheme="dark") as seat:
             await seat.sign_in("dana", f"&call={ids['payment']}")
-            await seat.ready_to_approve()
+            await seat.page.wait_for_selector(".arguments .line")
             await seat.page.screenshot(path=folder / "call-1280-dark.png")

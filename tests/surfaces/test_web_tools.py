@@ -42,7 +42,7 @@ async def test_an_accepted_change_leaves_the_page_by_itself(desk: Desk, dana: Se
     assert answer.json()["state"] == "changed"  # until the catalog, which this desk has not, looks again
     desk.parts.pins.take_in(offer(AFTER))
     await desk.store.note("tool-looked-at", "")
-    await dana.sees(".detail", "Every tool is as it was accepted.")
+    await dana.sees("#view-tools", "Every tool is as it was accepted.")
     await expect(dana.page.locator(".banner")).to_have_count(0)
 
 

@@ -19,6 +19,7 @@ export class ToolsView {
   }
 
   async open() {
+    if (this.isOpen) return;
     this.isOpen = true;
     this.root.replaceChildren(el("p", { class: "empty" }, "Loading what changed…"));
     await this.refresh();
@@ -60,7 +61,7 @@ function card(tool) {
     el("div", { class: "lines diff" }, ...difference.lines.map(line)),
     difference.whole ? null : el("p", { class: "warn" }, "Cut here: the definitions are too long to be shown whole."),
     el("p", { class: "muted" }, "To accept exactly this, on the gateway's machine:"),
-    el("pre", {}, el("code", {}, `hitl-mcp tools accept ${tool.name}`)));
+    el("pre", { tabindex: "0" }, el("code", {}, `hitl-mcp tools accept ${tool.name}`)));
 }
 
 function line({ sign, depth, skipped, segments: list }) {
