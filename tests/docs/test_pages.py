@@ -22,7 +22,7 @@ PAGES = sorted(
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"(?<![\w/])scripts/([a-z]+)")
-COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?hitl-mcp ([a-z]+)", re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(?:\S*/)?hitl-mcp ([a-z-]+)", re.MULTILINE)
 
 
 def heading_links(page: Path) -> set[str]:
