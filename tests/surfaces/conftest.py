@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 
 from tests.clocks import HandClock
 from tests.surfaces.desk import Desk, open_desk
-from tests.surfaces.seats import Seat, seat_at
+from tests.surfaces.seats import DESKTOP, Seat, seat_at
 
 
 @pytest.fixture
@@ -27,7 +27,13 @@ async def desk(tmp_path: Path, clock: HandClock) -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def dana(desk: Desk, browser: Browser) -> AsyncIterator[Seat]:
+def viewport() -> dict[str, int]:
+    """A desktop's screen; `SIZES` puts others in its place."""
+    return DESKTOP
+
+
+@pytest.fixture
+async def dana(desk: Desk, browser: Browser, viewport: dict[str, int]) -> AsyncIterator[Seat]:
     """Dana's browser, not signed in yet."""
-    async with seat_at(desk, browser) as seat:
+    async with seat_at(desk, browser, viewport=viewport) as seat:
         yield seat

@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
+SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
+"""For a test on a desktop and on a phone: the seat `dana` is of this size, and others take it as an option."""
 PATIENCE_MS = 60_000
 """Longer than anything takes on a busy machine; it only bounds a failure."""
 

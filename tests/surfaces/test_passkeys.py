@@ -182,11 +182,12 @@ async def test_without_a_name_there_are_no_passkeys_and_the_page_says_why(tmp_pa
 # Signing in.
 
 
-async def test_a_passkey_signs_its_reviewer_in_and_no_verdict_by_that_alone(desk: Desk) -> None:
+async def test_a_passkey_signs_its_reviewer_in_and_no_verdict_by_that_alone(desk: Desk, clock: HandClock) -> None:
     """Who signed in with one is known surely; what is said afterwards is worth a link, unless it is signed, too."""
     key = Key(desk.url)
     async with desk.signed_in("dana") as dana:
         await enrol(dana, key)
+    clock.forward(1)  # the newest stands first
     async with desk.program() as client:
         options = (await client.post("/api/login/options", json={})).json()
         assert options["allowCredentials"] == [] and options["userVerification"] == "required"

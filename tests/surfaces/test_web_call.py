@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Route, expect
 from hitl_mcp.calls import Requirement, SignalMatch, VerdictKind
 from tests.samples import held, verdict
 from tests.surfaces.desk import PAYMENT, Desk
-from tests.surfaces.seats import DESKTOP, HARD, PHONE, Seat, seat_at
+from tests.surfaces.seats import HARD, SIZES, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -67,7 +67,7 @@ async def test_requirements_say_what_is_still_needed_and_whether_one_can_give_it
         await lee.sees(".needs", "1 more; you approved it.")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
+@SIZES
 async def test_a_long_text_folds_and_approve_waits_until_it_was_open_and_read(
     desk: Desk, browser: Browser, viewport: dict[str, int]
 ) -> None:
@@ -129,7 +129,7 @@ async def test_nothing_moves_when_the_context_comes_late(desk: Desk, dana: Seat)
     await expect(dana.approve).to_have_attribute("aria-disabled", "false")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
+@SIZES
 async def test_what_stands_around_a_call_is_shown_with_how_it_was_answered(
     desk: Desk, browser: Browser, viewport: dict[str, int]
 ) -> None:

@@ -8,12 +8,12 @@ from playwright.async_api import Browser, expect
 from hitl_mcp.calls import Decision, Effect, RuleMatch, SignalMatch, Status
 from tests.samples import held
 from tests.surfaces.desk import Desk
-from tests.surfaces.seats import DESKTOP, PHONE, Seat, seat_at
+from tests.surfaces.seats import SIZES, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
+@SIZES
 async def test_a_critical_call_is_approved_only_by_who_typed_its_amount(
     desk: Desk, browser: Browser, viewport: dict[str, int]
 ) -> None:

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Route, expect
 from hitl_mcp.calls import RUNS_ELSEWHERE, Outcome, Status, VerdictKind
 from tests.samples import claim, held, verdict
 from tests.surfaces.desk import Desk
-from tests.surfaces.seats import PHONE, Seat, seat_at
+from tests.surfaces.seats import PHONE, SIZES, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -67,10 +67,13 @@ async def test_cancelling_a_rejection_does_nothing(desk: Desk, dana: Seat) -> No
     assert (await desk.store.get(record.id)).verdicts == ()
 
 
-async def test_a_quorum_fills_before_everyones_eyes(desk: Desk, browser: Browser, dana: Seat) -> None:
+@SIZES
+async def test_a_quorum_fills_before_everyones_eyes(
+    desk: Desk, browser: Browser, dana: Seat, viewport: dict[str, int]
+) -> None:
     """One approval leaves it held and shows who gave it, on both pages; the second approves."""
     record = await desk.hold_payment({"amount": 5000})
-    async with seat_at(desk, browser) as lee:
+    async with seat_at(desk, browser, viewport=viewport) as lee:
         await lee.sign_in("lee", f"&call={record.id}")
         await dana.sign_in("dana", f"&call={record.id}")
         await dana.ready_to_approve()
@@ -86,10 +89,11 @@ async def test_a_quorum_fills_before_everyones_eyes(desk: Desk, browser: Browser
     assert await status_of(desk, record.id) is Status.APPROVED
 
 
-async def test_without_the_role_approve_is_not_offered(desk: Desk, browser: Browser) -> None:
+@SIZES
+async def test_without_the_role_approve_is_not_offered(desk: Desk, browser: Browser, viewport: dict[str, int]) -> None:
     """The page says which role is needed; rejecting is open to every reviewer."""
     record = await desk.hold_payment({"amount": 5000})
-    async with seat_at(desk, browser) as sam:
+    async with seat_at(desk, browser, viewport=viewport) as sam:
         await sam.sign_in("sam", f"&call={record.id}")
         await sam.sees(".part-hint", "it needs a reviewer with the role finance")
         await expect(sam.approve).to_be_hidden()
@@ -98,6 +102,7 @@ async def test_without_the_role_approve_is_not_offered(desk: Desk, browser: Brow
     assert (await desk.store.get(record.id)).verdicts == ()
 
 
+@SIZES
 async def test_a_call_settled_elsewhere_loses_its_buttons(desk: Desk, dana: Seat) -> None:
     """The true status stands there without reload."""
     record = await desk.hold({"to": "a@example.com"})
@@ -109,6 +114,7 @@ async def test_a_call_settled_elsewhere_loses_its_buttons(desk: Desk, dana: Seat
     await expect(dana.reject).to_be_hidden()
 
 
+@SIZES
 async def test_a_verdict_that_came_too_late_is_answered_with_the_true_status(desk: Desk, dana: Seat) -> None:
     """A page that did not hear of it yet is told by the refusal, and shows it."""
     record = await desk.hold({"to": "a@example.com"})
@@ -198,6 +204,7 @@ async def test_on_a_phone_it_works_by_thumb(desk: Desk, browser: Browser) -> Non
     assert len((await desk.store.get(record.id)).verdicts) == 1
 
 
+@SIZES
 async def test_what_became_of_an_unknown_call_is_said_with_evidence(desk: Desk, dana: Seat) -> None:
     """Without evidence nothing is sent; with it the call is settled, on record with who found out and how."""
     record = await desk.hold({"to": "a@example.com"})

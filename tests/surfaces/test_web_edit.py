@@ -18,14 +18,14 @@ from playwright.async_api import Browser, Request, expect
 from tests.gateways import Site, site
 from tests.stories.doors import AGENTS, agent_at, structured
 from tests.surfaces.desk import Desk
-from tests.surfaces.seats import DESKTOP, PHONE, Seat, seat_at
+from tests.surfaces.seats import SIZES, Seat, seat_at
+from tests.surfaces.test_web_axe import violations
 
 pytestmark = pytest.mark.needs("chromium")
 
 SCREENSHOTS = os.environ.get("HITL_SCREENSHOTS")
 """A folder of the tree to keep pictures in, for the documentation."""
 
-SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -227,10 +227,34 @@ async def test_every_kind_of_field_changes_what_it_says(place: Site, browser: Br
     assert sent == wanted
 
 
-async def test_an_edit_that_the_policy_denies_is_refused_and_said(place: Site, browser: Browser) -> None:
+@SIZES
+@pytest.mark.needs("axe")
+async def test_axe_finds_nothing_on_the_form(place: Site, browser: Browser, viewport: dict[str, int]) -> None:
+    """In both themes, with what would change, what is wrong, and every kind of field."""
+    arguments = {**ASKED, "to": f"axe{viewport['width']}@example.com"}
+    options = {"viewport": viewport, "bypass_csp": True, "reduced_motion": "reduce"}
+    async with asked(place, browser, arguments, **options) as (_, _, dana):
+        await edit(dana, to="other@example.com")
+        await dana.sees("#edit .diff .new", "other@example.com")
+        found = []
+        for scheme in ("light", "dark"):
+            await dana.page.emulate_media(color_scheme=scheme)
+            found += await violations(dana, f"edit, {scheme}")
+            await dana.page.fill("[data-path='$.arguments.amount']", "abc")
+            await dana.sees(".field-problem", "it is no number")
+            found += await violations(dana, f"edit with a mistake, {scheme}")
+            await dana.page.fill("[data-path='$.arguments.amount']", "1.0")
+        assert found == []
+
+
+@SIZES
+async def test_an_edit_that_the_policy_denies_is_refused_and_said(
+    place: Site, browser: Browser, viewport: dict[str, int]
+) -> None:
     """The rule's reason stands there and nothing can be sent; a milder edit of the same call can."""
     before = len(paid(place))
-    async with asked(place, browser, {"to": "denied@example.com", "amount": 5}) as (agent, call_id, dana):
+    arguments = {"to": f"denied{viewport['width']}@example.com", "amount": 5}
+    async with asked(place, browser, arguments, viewport=viewport) as (agent, call_id, dana):
         await edit(dana, amount="1001")
         await dana.sees("#edit .problem", "more than a thousand is never paid")
         await expect(dana.page.locator("#edit-send")).to_have_attribute("aria-disabled", "true")
@@ -267,10 +291,16 @@ async def test_what_does_not_fit_the_schema_is_said_beside_its_field(place: Site
             assert (await lee.call(call_id))["status"] == "held"
 
 
-async def test_an_edit_that_needs_two_people_is_read_anew_by_the_second(place: Site, browser: Browser) -> None:
+@SIZES
+async def test_an_edit_that_needs_two_people_is_read_anew_by_the_second(
+    place: Site, browser: Browser, viewport: dict[str, int]
+) -> None:
     """It is critical then, so the new amount is typed; who had the old bytes open is told, and reads the new."""
-    arguments = {"to": "two@example.com", "amount": 5}
-    async with asked(place, browser, arguments) as (agent, call_id, dana), seat_at(place, browser) as lee:
+    arguments = {"to": f"two{viewport['width']}@example.com", "amount": 5}
+    async with (
+        asked(place, browser, arguments, viewport=viewport) as (agent, call_id, dana),
+        seat_at(place, browser, viewport=viewport) as lee,
+    ):
         await lee.sign_in("lee", f"&call={call_id}")
         await lee.ready_to_approve()
         await edit(dana, amount="600")

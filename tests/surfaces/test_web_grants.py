@@ -15,7 +15,7 @@ from tests.clocks import HandClock
 from tests.granting import claimed, grantable, stands_with, wanted
 from tests.samples import held, tool_call
 from tests.surfaces.desk import PEOPLE, Desk
-from tests.surfaces.seats import PHONE, Seat, seat_at
+from tests.surfaces.seats import PHONE, SIZES, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -47,6 +47,7 @@ async def open_dialog(seat: Seat, record: CallRecord) -> None:
     await seat.page.wait_for_selector(".term")
 
 
+@SIZES
 async def test_a_grant_is_given_with_the_call_and_serves_later_ones(desk: Desk, dana: Seat) -> None:
     """Conditions begin with the call's own values and are loosened; the page says what they would have matched."""
     for name in ("x", "y", "z"):
@@ -65,6 +66,7 @@ async def test_a_grant_is_given_with_the_call_and_serves_later_ones(desk: Desk, 
     await dana.sees('.term[data-path="/to"] .term-says', '/to ends with "@example.com"')
     await dana.page.fill("#grant-uses", "2")
     await dana.page.fill("#grant-reason", "the newsletter")
+    await dana.page.locator("#grant-send").scroll_into_view_if_needed()  # it is inert until it was in sight
     await dana.page.wait_for_selector("#grant-send[aria-disabled=false]")
     await dana.page.click("#grant-send")
     await dana.sees(".headline", "Approved")
@@ -129,6 +131,7 @@ async def test_where_no_rule_lets_grants_be_given_or_one_has_no_role_none_is_off
             await expect(seat.page.locator("#more-list button:has-text('Grant')")).to_have_count(0)
 
 
+@SIZES
 async def test_the_list_shows_live_and_ended_grants_and_revokes_one(desk: Desk, dana: Seat, clock: HandClock) -> None:
     """Uses, time, giver and conditions; revoking asks once, ends what it approved, and any reviewer may."""
     spent, expired, live = await give(desk, uses=1), await give(desk, minutes=1), await give(desk, uses=5, minutes=120)
@@ -153,6 +156,7 @@ async def test_the_list_shows_live_and_ended_grants_and_revokes_one(desk: Desk, 
     assert (await ask(desk, to="later@example.com")).status is Status.HELD
 
 
+@SIZES
 async def test_a_grant_whose_giver_lost_the_role_is_shown_as_ended_with_why(desk: Desk, dana: Seat) -> None:
     """As the next start finds it in the config."""
     grant = await give(desk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import anyio
 import pytest
 from playwright.async_api import Browser, expect
 
@@ -11,11 +12,9 @@ from hitl_mcp.calls import Status, VerdictKind
 from tests.clocks import HandClock
 from tests.samples import held, verdict
 from tests.surfaces.desk import Desk
-from tests.surfaces.seats import DESKTOP, PHONE, Seat, seat_at
+from tests.surfaces.seats import SIZES, Seat, seat_at
 
 pytestmark = pytest.mark.needs("chromium")
-
-SIZES = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "360"])
 
 
 @SIZES
@@ -107,6 +106,7 @@ async def test_an_approval_is_undone_while_it_can_be(desk: Desk, browser: Browse
     assert (await desk.store.get(record.id)).status is Status.REJECTED
 
 
+@SIZES
 async def test_what_others_decide_meanwhile_is_said_loudly(desk: Desk, browser: Browser, dana: Seat) -> None:
     """Somebody else rejects while one writes a rejection of one's own: the dialog closes, the buttons are gone."""
     record = await desk.hold({"to": "a@example.com"})
@@ -125,6 +125,30 @@ async def test_what_others_decide_meanwhile_is_said_loudly(desk: Desk, browser: 
     assert [given.reviewer for given in (await desk.store.get(record.id)).verdicts] == ["lee"]
 
 
+@SIZES
+async def test_who_press_at_the_same_moment_see_the_same_end(
+    desk: Desk, browser: Browser, dana: Seat, viewport: dict[str, int]
+) -> None:
+    """One approves while the other rejects: nobody is shown anything but what the record says."""
+    record = await desk.hold({"to": "a@example.com"}, held(undo_seconds=60))
+    async with seat_at(desk, browser, viewport=viewport) as lee:
+        await lee.sign_in("lee", f"&call={record.id}")
+        await dana.sign_in("dana", f"&call={record.id}")
+        await lee.reject.click()
+        await lee.page.fill("#reject-reason", "not this")
+        await dana.ready_to_approve()
+        async with anyio.create_task_group() as hands:
+            hands.start_soon(dana.approve.click)
+            hands.start_soon(lee.page.locator("#reject-send").click)
+        for seat in (dana, lee):
+            await seat.sees(".headline", "Rejected by lee")
+            await expect(seat.approve).to_be_hidden()
+    settled = await desk.store.get(record.id)
+    assert settled.status is Status.REJECTED
+    assert settled.verdicts[-1].reviewer == "lee"
+
+
+@SIZES
 async def test_two_tabs_give_one_verdict(desk: Desk, dana: Seat) -> None:
     """The second tab of the same reviewer is told, and its approval never counts twice."""
     record = await desk.hold_payment({"amount": 5000})
@@ -142,6 +166,7 @@ async def test_two_tabs_give_one_verdict(desk: Desk, dana: Seat) -> None:
     assert len((await desk.store.get(record.id)).verdicts) == 1
 
 
+@SIZES
 async def test_a_call_that_expires_while_one_looks_loses_its_buttons(desk: Desk, dana: Seat, clock: HandClock) -> None:
     """An approval that comes too late is answered with the true status, and nothing runs."""
     record = await desk.hold({"to": "a@example.com"})

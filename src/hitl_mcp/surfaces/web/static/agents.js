@@ -54,7 +54,7 @@ export class AgentView extends Sheet {
       const facts = [agent.owner ? `It belongs to ${agent.owner}.` : "", agent.last_at ? `Its last call was at ${atClock(agent.last_at)}.` : ""].join(" ").trim();
       this.put([el("a", { class: "back", href: "#agents" }, "‹ Agents"), head, el("p", { class: "muted" }, facts), figures(...commonFigures(agent)),
         el("section", { class: "card" }, el("h3", {}, "How its calls stand"), statusBar(agent.by_status)), this.stopCard(agent), this.calls.node,
-        el("p", {}, el("a", { href: `#queue&agent=${encodeURIComponent(name)}` }, "What of it waits"))]);
+        el("p", {}, el("a", { class: "onward", href: `#queue&agent=${encodeURIComponent(name)}` }, "What of it waits"))]);
     };
   }
 

@@ -304,7 +304,6 @@ export class CallView {
       act();
     } }, el("span", {}, ...text));
     const items = [];
-    if (held && you.may_grant && you.may_approve) items.push(item(["Grant: let calls like this run"], () => this.openGrant()));
     if (you.may_grant && you.may_approve) items.push(item(["Grant: let calls like this run"], () => this.openGrant()));
     if (held && this.data.roles.length) items.push(item(["Pass on to a role"], () => this.askReassignment()));
     if (held && you.may_reject) items.push(item(["Reject, and stop ", segments(this.data.agent)], () => this.askRejection(true)));
@@ -346,7 +345,7 @@ export class CallView {
     if (this.typed && !this.typed.matches) return this.typed.field.focus();
     const { openGrantDialog } = await import("./grants.js").catch(() => ({}));
     if (!openGrantDialog) return this.say("This part of the page could not be loaded.", "problem");
-    if (this.id !== id || this.dialog?.open || !this.data?.you.may_grant) return;
+    if (this.id !== id || this.busy || this.dialog?.open || !this.data?.you.may_approve || this.obstacle()) return;
     this.dialog = openGrantDialog(this.data, { approve: () => this.send({ verdict: "approve" }), failed: this.page.failed });
   }
 
@@ -375,39 +374,6 @@ export class CallView {
       return said || (call.status === "held" ? `${edited} It needs ${open} more.`
         : call.runs_elsewhere ? `${edited} The agent may run it itself now, once.` : this.data.starts_at ? `${edited} It can still be undone.` : `${edited} It runs now.`);
     }, needed ? sign : null);
-  }
-
-  /**
-   * What a passkey signs, null where none is asked for, undefined where it was asked for and did not come. It is asked for
-   * where the call needs it, and for critical calls of whoever has one: for the others it would only be one more habit.
-   */
-  async signature(verdict, digest) {
-    const { you, critical, id } = this.data;
-    if (verdict !== "approve" || !(you.passkey === "needed" || (you.passkey && critical))) return null;
-    this.say("Confirm with your passkey…", "asking");
-    try {
-      const { assertionFor } = await import("./passkeys.js");
-      const assertion = await assertionFor(id, { verdict, digest });
-      this.say("");
-      return assertion;
-    } catch (error) {
-      if (error.status === 401) this.page.failed(error);
-      else this.say(`Not sent: ${error.message}`, "problem");
-      return undefined;
-    }
-  }
-
-  async openGrant() {
-    if (!this.mayApproveNow() || this.dialog?.open) return;
-    const { id } = this.data;
-    const { openGrantDialog } = await import("./grants.js").catch(() => ({}));
-    if (!openGrantDialog) return this.say("This part of the page could not be loaded.", "problem");
-    if (this.id === id && this.mayApproveNow()) this.dialog = openGrantDialog(this.data, { approve: () => this.send({ verdict: "approve" }), failed: this.page.failed });
-  }
-
-  /** Whether all that comes before an approval was done: read to the end, typed what is asked for. */
-  mayApproveNow() {
-    return Boolean(this.data?.you.may_approve && !this.busy && !this.obstacle() && (!this.typed || this.typed.matches));
   }
 
   async resolve(happened, evidence) {

@@ -49,7 +49,7 @@ export class UsedToolView extends Sheet {
         el("section", { class: "card" }, el("h3", {}, "What the policy said"),
           el("p", {}, `It let ${effects.allow ?? 0} run at once, held ${effects.hold ?? 0} for people, and denied ${effects.deny ?? 0}.`),
           el("h3", {}, "How its calls stand"), statusBar(tool.by_status)),
-        this.calls.node, el("p", {}, el("a", { href: `#queue&tool=${encodeURIComponent(name)}` }, "What of it waits")));
+        this.calls.node, el("p", {}, el("a", { class: "onward", href: `#queue&tool=${encodeURIComponent(name)}` }, "What of it waits")));
       at?.focus({ preventScroll: true });
     };
   }
