@@ -26,6 +26,7 @@ from hitl_mcp.store import SqliteStore, open_sqlite
 from hitl_mcp.surfaces.api import ApiParts, control_routes, page_routes
 from hitl_mcp.surfaces.doors import guarded
 from hitl_mcp.surfaces.web import web_routes
+from tests import needs
 
 WAITING = 10_000
 
@@ -110,14 +111,14 @@ class Seat:
 
     async def paint(self, group: str) -> None:
         """The first contentful paint of the page, and until the queue stands in it, in this machine's Chromium."""
-        try:
-            from playwright.async_api import async_playwright
-        except ImportError:
+        if needs.chromium() is None:
             return
+        from playwright.async_api import async_playwright
+
         first, filled = Figure(group, "first paint of the page", "ms"), Figure(group, "until the queue is there", "ms")
         link = (await self.control.post("/api/links", json={"for": "dana"})).json()["url"]
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch()
+            browser = await playwright.chromium.launch(executable_path=needs.needed("chromium"), args=["--no-sandbox"])
             page = await browser.new_page()
             await page.goto(link)
             await page.wait_for_selector("a.row")

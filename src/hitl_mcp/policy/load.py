@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from hitl_mcp.calls import Effect, Requirement
+from hitl_mcp.calls import ASSURANCES, Assurance, Effect, Requirement
 from hitl_mcp.canonical import canonical_text, digest_of
 from hitl_mcp.config import PolicySource
 from hitl_mcp.documents import Document, Place, Strict, check, meant, one_of, read_document
@@ -54,6 +54,9 @@ OF_HOLDS = (
     "grantable",
 )
 """Keys that mean something only where a call is held."""
+
+_SUREST: dict[str, Assurance] = {"client": "client", "cli": "cli", "web": "passkey"}
+"""How surely it can be known at best who answers through a surface."""
 
 _LEAVE_OUT = "leave it out, or write `effect: hold`"
 
@@ -177,6 +180,8 @@ class _Reading:
         if why := _never_granted(requirement):
             document.find_key((*place, "grantable"), *why)
         if effect is Effect.HOLD and not written.shadow:
+            if unmet := _never_approved(requirement, separate=written.separate):
+                document.find_key((*place, "surfaces"), *unmet)
             what = f"rule `{written.id}`"
             self._can_be_met(document, place, requirement, what, roles_written="roles" in given)
             if written.separate:
@@ -457,6 +462,21 @@ def _nothing_of_holds(document: Document, place: Place, given: set[str], what: s
     for key in OF_HOLDS:
         if key in given:
             document.find_key((*place, key), f"`{key}` means nothing in {what}", advice)
+
+
+def _never_approved(need: Requirement, *, separate: bool) -> tuple[str, str] | None:
+    """Why nobody who answers through the surfaces that a rule itself names could meet it."""
+    if not need.surfaces:
+        return None
+    surest = max((_SUREST[name] for name in need.surfaces), key=ASSURANCES.index)
+    if ASSURANCES.index(surest) < ASSURANCES.index(need.assurance):
+        told = " or ".join(f"`{name}`" for name in need.surfaces)
+        message = f"nobody could approve this: what comes through {told} is never as sure as `{need.assurance}`"
+        return message, f"add `web` to `surfaces`, or write `assurance: {surest}`"
+    if surest == "client" and (need.roles or need.quorum > 1 or separate):
+        message = "nobody could approve this: in the agent's own client nobody has a role, or is known to be someone else"
+        return message, "add `web` or `cli` to `surfaces`, or leave out `roles`, `quorum` and `separate`"
+    return None
 
 
 def _never_granted(need: Requirement) -> tuple[str, str] | None:

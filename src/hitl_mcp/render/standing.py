@@ -178,6 +178,9 @@ def _has_role(reviewer: Reviewer, need: Requirement) -> bool:
 def _narrowed(need: Requirement) -> str:
     """What else a requirement asks of whoever approves."""
     parts = [f"other than {''.join(segment.text for segment in marked(name, 'plain'))}" for name in need.barred]
-    parts += [f"signed in by {need.assurance} or better"] if need.assurance != "client" else []
+    if need.assurance == "passkey":
+        parts.append("signed with a passkey")
+    elif need.assurance != "client":
+        parts.append(f"signed in by {need.assurance} or better")
     parts += [f"through {' or '.join(need.surfaces)}"] if need.surfaces else []
     return "".join(f", {part}" for part in parts)
