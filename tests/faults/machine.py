@@ -33,8 +33,8 @@ from hypothesis.stateful import (
 from hitl_mcp.audit import open_for_reading, verify_database
 from hitl_mcp.calls import OPEN, Asked, CallRecord, Effect, Outcome, Requirement, Status, VerdictKind
 from hitl_mcp.clock import after
-from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, HitlError
-from hitl_mcp.store import LastLook, SqliteStore, open_sqlite
+from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, EditDenied, HitlError
+from hitl_mcp.store import Edited, LastLook, SqliteStore, open_sqlite
 from tests.clocks import HandClock
 from tests.faults.campaign import Campaign, Tally
 from tests.faults.crash_checks import read_calls
@@ -58,6 +58,8 @@ _RUN = (*_APPROVED, "the_executor_claims")
 DOINGS: tuple[tuple[str, ...], ...] = (
     ("somebody_approves",),
     ("somebody_rejects",),
+    ("somebody_edits",),
+    ("somebody_stops_the_agent", "calls_come_and_one_is_released"),
     ("the_agent_withdraws",),
     ("a_check_fails",),
     ("the_executor_claims",),
@@ -65,6 +67,7 @@ DOINGS: tuple[tuple[str, ...], ...] = (
     ("the_same_is_asked_again", "the_outcome_is_handed_over"),
     ("somebody_resolves", "the_upstream_answers"),
     (*_APPROVED, "somebody_rejects"),
+    ("somebody_approves", "somebody_edits", "somebody_approves", "the_executor_claims"),
     (*_APPROVED, "the_last_look_refuses"),
     (*_APPROVED, "somebody_pauses", "the_executor_claims"),
     ("somebody_resumes", "the_executor_claims"),
@@ -84,6 +87,8 @@ class Expected:
     quorum: int = 0
     undo_seconds: int = 0
     approvals: frozenset[str] = frozenset()
+    of_earlier_bytes: tuple[str, ...] = ()
+    edits: int = 0
     rejected_by: str | None = None
     claims: int = 0
     is_told: bool = False
@@ -108,6 +113,11 @@ class Expected:
             return replace(self, approvals=approvals)
         return self.becomes(Status.APPROVED, now, approvals=approvals)
 
+    def edited(self, by: str, now: datetime) -> Expected:
+        """Whoever edits approves, and nobody else has approved these bytes yet."""
+        earlier = (*self.of_earlier_bytes, *self.approvals)
+        return replace(self, edits=self.edits + 1, of_earlier_bytes=earlier, approvals=frozenset()).approved(by, now)
+
     def may_start(self, now: datetime) -> bool:
         return self.status is Status.APPROVED and now >= after(self.since, self.undo_seconds)
 
@@ -129,6 +139,7 @@ class Lives(RuleBasedStateMachine):
         self.clock = HandClock()
         self.model: dict[str, Expected] = {}
         self.paused = False
+        self.is_stopped = False
         self.asked = 0
         self.lives = 0
         self.place = self.folder / f"machine-{self.tally.counts['histories']}"
@@ -178,7 +189,9 @@ class Lives(RuleBasedStateMachine):
             self._copy_as_it_lies()
         self._reopen()
 
-    @rule(call_id=calls, ticks=st.integers(0, 3), what=st.sampled_from(("approve", "claim", "settle", "withdraw")))
+    @rule(
+        call_id=calls, ticks=st.integers(0, 3), what=st.sampled_from(("approve", "edit", "claim", "settle", "withdraw"))
+    )
     def the_gateway_crashes_in_the_middle(self, call_id: str, ticks: int, what: str) -> None:
         """The step is in the record, whole, or it is not."""
         self.tally.count("crashes in the middle of a step")
@@ -189,6 +202,11 @@ class Lives(RuleBasedStateMachine):
                 lambda: self.store.add_verdict(call_id, verdict(record.digest, reviewer="gina")),
                 before.status is Status.HELD and "gina" not in before.approvals,
                 lambda: before.approved("gina", now),
+            ),
+            "edit": (
+                lambda: self.store.verdicts.edit(call_id, verdict(record.digest, reviewer="gina"), self._edit(record)),
+                before.status is Status.HELD,
+                lambda: before.edited("gina", now),
             ),
             "claim": (
                 lambda: self.store.claim(record, lambda history: LastLook(None)),
@@ -256,8 +274,9 @@ class Lives(RuleBasedStateMachine):
         asking = admit(self.store, tool_call(arguments_json=f'{{"n":{self.asked}}}'), Asked("conv"), decision)
         admission = self.loop.run(asking)
         assert not admission.repeat
-        # Whatever is asked in a pause is denied.
-        self.model[admission.record.id] = replace(call, status=Status.DENIED, claims=0) if self.paused else call
+        # Whatever is asked in a pause is denied; of a stopped agent, whatever people would be asked about.
+        refused = self.paused or (self.is_stopped and call.status is Status.HELD)
+        self.model[admission.record.id] = replace(call, status=Status.DENIED, claims=0) if refused else call
         return admission.record.id
 
     def the_same_is_asked_again(self, call_id: str, chance: int) -> None:
@@ -266,7 +285,8 @@ class Lives(RuleBasedStateMachine):
         record = self._get(call_id)
         if record.decision.effect is not Effect.HOLD or call.status not in OPEN or call.is_erased:
             return
-        asking = admit(self.store, record.call, Asked("conv"), record.decision)
+        first = record.revisions[0].arguments_json if record.revisions else record.call.arguments_json
+        asking = admit(self.store, replace(record.call, arguments_json=first), Asked("conv"), record.decision)
         admission = self.loop.run(asking)
         assert (admission.repeat, admission.record.id) == (True, call_id)
 
@@ -314,6 +334,38 @@ class Lives(RuleBasedStateMachine):
             self.model[call_id] = call.becomes(Status.REJECTED, self.clock.now(), approvals=approvals, rejected_by=by)
         else:
             assert isinstance(tried, CallAlreadySettled)
+
+    def somebody_edits(self, call_id: str, chance: int) -> None:
+        """Other bytes, approved by who wrote them and by nobody else; or nothing, where the policy denies them."""
+        by, is_denied = REVIEWERS[chance % 3], chance == 4
+        call, record = self._look(call_id), self._get(call_id)
+        said = verdict(record.digest, reviewer=by)
+        tried = self._try(self.store.verdicts.edit(call_id, said, self._edit(record, is_denied=is_denied)))
+        if call.status is not Status.HELD:
+            assert isinstance(tried, CallAlreadySettled)
+        elif is_denied:
+            assert isinstance(tried, EditDenied)
+        else:
+            assert isinstance(tried, CallRecord)
+            self.model[call_id] = call.edited(by, self.clock.now())
+            self.tally.count("edits")
+
+    def _edit(self, record: CallRecord, *, is_denied: bool = False) -> Edited:
+        self.asked += 1
+        decided = denied() if is_denied else record.decision
+        return Edited(record.digest, f'{{"n":{self.asked}}}', lambda history: decided, lambda needs: ())
+
+    def somebody_stops_the_agent(self, call_id: str, chance: int) -> None:
+        self.loop.run(self.store.stops.stop("builder", "dana", "enough"))
+        self.is_stopped = True
+        self.tally.count("stops")
+
+    def calls_come_and_one_is_released(self, call_id: str, chance: int) -> None:
+        """While the agent is stopped, what people would be asked about is denied, and what runs by itself runs."""
+        self.a_call_is_held(1, 0)
+        self.a_call_is_allowed()
+        self.loop.run(self.store.stops.release("builder", "dana"))
+        self.is_stopped = False
 
     def somebody_resolves(self, call_id: str, chance: int) -> None:
         happened = chance % 2 == 0
@@ -470,15 +522,16 @@ def _outcome(status: ENDED, record: CallRecord) -> Outcome:
 
 def _differences(call: Expected, found: dict[str, Any]) -> list[str]:
     """In what a record is not what it must be."""
-    given = {(one["reviewer"], one["kind"]) for one in found["verdicts"]}
-    wanted = {(name, "approve") for name in call.approvals}
+    given = Counter((one["reviewer"], one["kind"]) for one in found["verdicts"])
+    wanted = Counter((name, "approve") for name in (*call.approvals, *call.of_earlier_bytes))
     if call.rejected_by is not None:
-        wanted |= {(call.rejected_by, "reject")}
+        wanted[call.rejected_by, "reject"] += 1
     kinds = Counter(event["kind"] for event in found["events"])
     has_ended = call.status in (Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN)
     told = [
         ("status", found["status"] == call.status),
         ("verdicts", given == wanted),
+        ("edits", kinds["edited"] == call.edits),
         ("claims", kinds["running"] + (found["effect"] == "allow") == call.claims),
         ("handed over", (found["handed_over_at"] is not None) is call.is_told),
         ("erased", (found["erased_at"] is not None, kinds["erased"]) == (call.is_erased, call.is_erased)),

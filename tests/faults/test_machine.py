@@ -11,5 +11,5 @@ def test_histories_of_calls_with_crashes_between_and_within_steps_are_as_the_mod
     """Histories from a fixed seed: statuses, verdicts, claims, hand-overs and erasures, and a chain that verifies."""
     tally = CAMPAIGN.run(CAMPAIGN.short, 20261122, tmp_path)
     assert tally.breaches == []
-    wanted = ("crashes between steps", "crashes in the middle of a step", "approvals", "claims", "outcomes")
+    wanted = ("crashes between steps", "crashes in the middle of a step", "approvals", "edits", "claims", "outcomes")
     assert min(tally.counts[what] for what in wanted) > 0
