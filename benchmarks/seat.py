@@ -37,10 +37,9 @@ SETTLED = "approved,running,released,succeeded,failed,denied,rejected,expired,wi
 QUEUE = (
     "/api/me",
     "/api/status",
-    "/api/queue",
-    "/api/calls?brief=true&status=held&sort=urgency&limit=100",
+    "/api/calls?brief=true&status=held&sort=urgency&limit=50",
     "/api/calls?brief=true&status=unknown&limit=50",
-    f"/api/calls?brief=true&status={SETTLED}&limit=30",
+    f"/api/calls?brief=true&status={SETTLED}&limit=20",
 )
 """What the page asks for when it opens."""
 
@@ -48,13 +47,14 @@ CALL = ("/api/calls/{id}/shown", "/api/calls/{id}/context")
 """What it asks for when a call is opened."""
 
 LISTS = (
+    "/api/queue?limit=50",
     "/api/calls?brief=true&status=rejected&agent=agent-3&limit=50",
     "/api/calls?brief=true&name=local__pay&limit=50",
     "/api/calls?brief=true&reviewer=dana&limit=50",
     "/api/agents",
     "/api/used-tools",
 )
-"""Pages of the history, of the agents and of the tools."""
+"""The queue in figures, for filters and groups; pages of the history, of the agents and of the tools."""
 
 SEARCHES = {
     "a title that one call has": "note 123456",

@@ -7,8 +7,10 @@ import os
 import random
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hitl_mcp.calls import Asked, Outcome, Status, VerdictKind
@@ -138,6 +140,21 @@ async def test_a_search_that_takes_too_long_says_how_far_it_came(store: SqliteSt
     await taken_in(hurried)
     at_once = await hurried.find(EVERYTHING, "needle")
     assert ([record.id for record in at_once.calls], at_once.next) == ([oldest], None)
+
+
+async def test_a_search_reads_the_calls_of_its_blocks_and_no_others(store: SqliteStore) -> None:
+    """What looking at so many blocks costs does not grow with the record: counted in steps of SQLite's machine."""
+    hurried = Search(store.access, store.listing, seconds=0)
+    costs = []
+    for more in (20, 40):
+        async with anyio.create_task_group() as tasks:
+            for number in range(more * BLOCK_CALLS):
+                tasks.start_soon(ask, store, f"text {number} of {more}")
+        ticks: list[None] = []
+        await store.access.long_reader.set_progress_handler(partial(ticks.append, None), 100)
+        await hurried.find(EVERYTHING, "a text that no call holds")
+        costs.append(len(ticks))
+    assert 0 < costs[1] < 1.5 * costs[0]
 
 
 async def test_what_was_erased_leaves_the_files(store: SqliteStore, path: Path) -> None:

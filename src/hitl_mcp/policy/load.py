@@ -474,7 +474,9 @@ def _never_approved(need: Requirement, *, separate: bool) -> tuple[str, str] | N
         message = f"nobody could approve this: what comes through {told} is never as sure as `{need.assurance}`"
         return message, f"add `web` to `surfaces`, or write `assurance: {surest}`"
     if surest == "client" and (need.roles or need.quorum > 1 or separate):
-        message = "nobody could approve this: in the agent's own client nobody has a role, or is known to be someone else"
+        message = (
+            "nobody could approve this: in the agent's own client nobody has a role, or is known to be someone else"
+        )
         return message, "add `web` or `cli` to `surfaces`, or leave out `roles`, `quorum` and `separate`"
     return None
 

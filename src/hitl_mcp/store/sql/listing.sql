@@ -219,10 +219,11 @@ ORDER BY calls.seq DESC LIMIT :limit
 SELECT seq, id, status, grant_id IS NOT NULL AS granted, arguments_json, erased_at FROM calls WHERE seq IN (SELECT value FROM json_each(:seqs)) ORDER BY seq DESC
 
 -- name: find_in_blocks
--- Where a text is looked for: the same as `texts_of_calls` gives.
+-- Where a text is looked for: the same as `texts_of_calls` gives. The `+` keeps the bounds of the whole search from being
+-- the range that is read for each block: only the block is.
 SELECT calls.seq FROM json_each(:blocks) AS block
     CROSS JOIN calls ON calls.seq >= block.value AND calls.seq < block.value + :width
-WHERE calls.seq < :before AND calls.seq >= :since AND calls.status IN (SELECT value FROM json_each(:statuses))
+WHERE +calls.seq < :before AND +calls.seq >= :since AND calls.status IN (SELECT value FROM json_each(:statuses))
     AND (:agent IS NULL OR calls.agent = :agent)
     AND (:names IS NULL OR calls.name IN (SELECT value FROM json_each(:names)))
     AND (:reviewer IS NULL OR EXISTS (

@@ -9,9 +9,9 @@ import { moveFocus, Rows, sync } from "./rows.js";
 import { millisecondsTo } from "./time.js";
 
 const SETTLED = "approved,running,released,succeeded,failed,denied,rejected,expired,withdrawn,invalidated";
-const PAGE = 100;
+const PAGE = 50;
 const PAGES_MOST = 5; // Nobody reads further down than this; the filters find the rest.
-const LATELY = 30;
+const LATELY = 20;
 const FLOOD = 4;
 const HEAPS = 50; // agents and tools that have calls waiting, counted by the gateway
 
