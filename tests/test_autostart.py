@@ -260,6 +260,23 @@ async def test_a_client_that_is_gone_starts_no_gateway(state: StateDir, serve_co
     assert starts_of(serve_command) == []
 
 
+async def test_a_client_that_left_with_a_last_message_starts_no_gateway(
+    state: StateDir, serve_command: list[str]
+) -> None:
+    """Its end stands behind that message in the pipe, and the gateway's end is seen as soon."""
+    async with client(state, command=serve_command) as agent:
+        async with Gateway(state, None) as gateway:
+            await agent.send("tools/list", 1)
+            await (await gateway.connection()).read()
+            agent.process.send_signal(signal.SIGSTOP)
+            await agent.send("notifications/initialized")
+            agent.stdin.close()
+            await agent.stdin.wait_closed()
+        agent.process.send_signal(signal.SIGCONT)
+        assert await agent.process.wait() == 0
+    assert starts_of(serve_command) == []
+
+
 async def test_a_terminated_bridge_ends_at_once(state: StateDir) -> None:
     """Whatever is in flight; the gateway goes on."""
     async with Gateway(state, None) as gateway, client(state) as agent:

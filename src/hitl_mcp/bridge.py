@@ -200,7 +200,7 @@ class Bridge:
         readers, writers = self._interests(link)
         readable, _, _ = select.select(readers, writers, [], self._pause(now))
         if STDIN in readable:
-            self._from_client()  # first: a gateway that ends after its client is not started again
+            self._from_client()
         if link is not None and link.connection in readable:
             self._from_gateway(link)
         self._flush()
@@ -208,17 +208,22 @@ class Bridge:
     def _interests(self, link: Link | None) -> tuple[list[int | socket.socket], list[int | socket.socket]]:
         readers: list[int | socket.socket] = []
         writers: list[int | socket.socket] = []
-        client_reads = len(self._for_client) < limits.RELAY_BUFFER_BYTES
-        held_bytes = self._waiting_bytes + (link.unsent_bytes if link else 0)
-        if self._give_up_at is None and client_reads and held_bytes < limits.RELAY_BUFFER_BYTES:
+        if self._takes_from_client():
             readers.append(STDIN)
         if self._for_client:
             writers.append(STDOUT)
-        if link is not None and client_reads:
+        if link is not None and self._client_reads():
             readers.append(link.connection)
         if link is not None and link.unsent and link.takes_more:
             writers.append(link.connection)
         return readers, writers
+
+    def _client_reads(self) -> bool:
+        return len(self._for_client) < limits.RELAY_BUFFER_BYTES
+
+    def _takes_from_client(self) -> bool:
+        held_bytes = self._waiting_bytes + (self._link.unsent_bytes if self._link else 0)
+        return self._give_up_at is None and self._client_reads() and held_bytes < limits.RELAY_BUFFER_BYTES
 
     def _pause(self, now: float) -> float | None:
         moments = [self._give_up_at, self._look_for_return_at]
@@ -309,6 +314,9 @@ class Bridge:
         except OSError:
             data = b""
         if not data:
+            # A gateway that ends after its client left is started again for nobody.
+            while self._takes_from_client() and select.select([STDIN], [], [], 0)[0]:
+                self._from_client()
             self._lost(link)
             return
         for line in link.lines.feed(data):
