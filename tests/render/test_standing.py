@@ -10,7 +10,7 @@ import pytest
 from hitl_mcp.calls import Requirement
 from hitl_mcp.people import Reviewer
 from hitl_mcp.render import Beside, shown
-from hitl_mcp.render.standing import place_in
+from hitl_mcp.render.standing import place_in, standing
 from hitl_mcp.render.telling import telling
 from tests.render.records import PAYMENT, PEOPLE, record_with
 
@@ -43,6 +43,25 @@ def test_whether_ones_approval_would_count_is_said_for_each_requirement(
     found = place_in(record, Reviewer("dana", frozenset({"finance"})), need, beside)
     assert found["state"] == state
     assert (found["why"] is None) == (state != "cannot")
+
+
+@pytest.mark.parametrize(
+    ("needs", "passkeys", "signs"),
+    [
+        ((Requirement("any"),), 1, False),
+        ((Requirement("sure", assurance="passkey"),), 0, True),
+        ((Requirement("any"), Requirement("sure", assurance="passkey")), 0, False),
+        ((Requirement("any"), Requirement("sure", assurance="passkey")), 1, True),
+    ],
+    ids=["not-asked", "asked", "beside-another", "beside-another-and-at-hand"],
+)
+def test_who_can_sign_signs_where_that_makes_their_approval_count_for_more(
+    needs: tuple[Requirement, ...], passkeys: int, signs: bool
+) -> None:
+    """Nobody approves twice, so a second approval could not make up for it; who has no passkey still meets the other."""
+    record = record_with({}, decision=replace(PAYMENT, requirements=needs))
+    you = standing(record, Reviewer("dana", frozenset({"finance"})), Beside(passkeys=passkeys))
+    assert you["passkey"] == ("needed" if signs else None)
 
 
 def test_an_ordinary_call_is_not_critical() -> None:

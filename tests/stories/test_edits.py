@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx2
 import pytest
 
 from hitl_mcp.canonical import canonical_text
 from tests.gateways import OUTSIDE, Desk, Site
+from tests.surfaces.authenticators import Key
 
 INSIDE = {**OUTSIDE, "to": "colleague@example.com"}
 ELSEWHERE = {**OUTSIDE, "to": "other@elsewhere.example"}
@@ -111,6 +113,42 @@ async def test_an_edited_payment_needs_its_second_person_anew(sandbox_site: Site
         await dana.approve(after)
         await dana.until(call["id"], "succeeded")
     assert sandbox_site.effects() == [("send_mail", INSIDE)]
+
+
+async def test_an_edit_is_signed_as_it_runs_not_as_it_was_shown(sandbox_site: Site) -> None:
+    """A passkey's word for the bytes before, or for those after without them, is refused, and nothing moves."""
+
+    def signed(policy: dict[str, Any]) -> None:
+        rule = {"id": "signed", "tool": "sandbox__send_mail", "effect": "hold", "reason": "it is signed for"}
+        policy["rules"] = [{**rule, "assurance": "passkey"}]
+
+    sandbox_site.rewrite_policy(signed)
+    await sandbox_site.start()
+    async with sandbox_site.agent() as agent, sandbox_site.reviewer() as dana:
+        key = Key(str(dana.http.base_url).rstrip("/"))
+        options = (await dana.http.post("/api/passkeys/options", json={})).json()
+        (await dana.http.post("/api/passkeys", json={"credential": key.made(options)})).raise_for_status()
+        call = await dana.call(await held_mail(agent))
+        verdict, edit = f"/api/calls/{call['id']}/verdict", f"/api/calls/{call['id']}/edit"
+        changed = {"arguments_json": canonical_text(ELSEWHERE)}
+        tried = (await dana.http.post(edit, json={"digest": call["digest"], **changed})).json()
+        assert (tried["you"]["passkey"], tried["requirements"][0]["you"]["state"]) == ("needed", "passkey")
+
+        async def given(of: str, **arguments: str) -> httpx2.Response:
+            asked = (await dana.http.post(f"{verdict}/options", json={"verdict": "approve", "digest": of})).json()
+            body = {"verdict": "approve", "digest": call["digest"], **arguments, "assertion": key.signed(asked)}
+            return await dana.http.post(verdict, json=body)
+
+        assert (await approve_as(dana, call, ELSEWHERE)).json()["error"]["code"] == "not_allowed"
+        for refused in (await given(call["digest"], **changed), await given(tried["digest"])):
+            assert refused.status_code == 403, refused.text
+            assert await dana.call(call["id"]) == call
+        after = (await given(tried["digest"], **changed)).raise_for_status().json()
+        assert [one["assurance"] for one in after["verdicts"]] == ["passkey"]
+        await dana.until(call["id"], "succeeded")
+        verified = sandbox_site.run("audit", "verify")
+    assert sandbox_site.effects() == [("send_mail", ELSEWHERE)]
+    assert verified.returncode == 0 and "the signatures are good: 1 verdict" in verified.stdout, verified.stdout
 
 
 async def test_a_stopped_agent_hears_it_and_goes_on_once_released(sandbox_site: Site) -> None:

@@ -17,6 +17,7 @@ from playwright.async_api import Browser, Request, expect
 
 from tests.gateways import Site, site
 from tests.stories.doors import AGENTS, agent_at, structured
+from tests.surfaces.authenticators import Virtual
 from tests.surfaces.desk import Desk
 from tests.surfaces.seats import SIZES, Seat, seat_at
 from tests.surfaces.test_web_axe import violations
@@ -83,6 +84,14 @@ POLICY: dict[str, Any] = {
             "quorum": 2,
             "when": "number(args.amount) > 500.0",
             "reason": "much money leaves",
+        },
+        {
+            "id": "signed",
+            "tool": "bank__pay",
+            "effect": "hold",
+            "assurance": "passkey",
+            "when": "args.to.endsWith('@bank.example')",
+            "reason": "what goes to the bank is signed for",
         },
         {
             "id": "never",
@@ -315,6 +324,28 @@ async def test_an_edit_that_needs_two_people_is_read_anew_by_the_second(
         await lee.approve.click()
         assert (await told(agent, call_id))["executed"] is True
     assert '"amount":600' in paid(place)[-1].replace('": ', '":')
+
+
+async def test_an_edit_that_needs_a_signature_is_signed_as_it_then_is(place: Site, browser: Browser) -> None:
+    """The call as it was asked needed none; the form says before that yours would count with your passkey."""
+    async with asked(place, browser, {"to": "signed@example.com", "amount": 5}) as (agent, call_id, dana):
+        await Virtual.plug_into(dana.page)
+        await dana.go("you", "#passkey-add")
+        await dana.page.click("#passkey-add")
+        await expect(dana.page.locator(".passkey-row")).to_have_count(1)
+        await dana.open(call_id)
+        await dana.read_all()
+        await edit(dana, to="account@bank.example")
+        await dana.sees("#edit .needs", "1 approval by any reviewer, signed with a passkey")
+        await dana.sees("#edit .needs", "yours would count, signed with your passkey")
+        await approve_edit(dana)
+        await dana.sees(".part-notice", "Approved as you changed it.")
+        answer = await told(agent, call_id)
+        assert answer["executed"] is True, answer
+        async with place.reviewer("lee") as lee:
+            call = await lee.call(call_id)
+            assert [one["assurance"] for one in call["verdicts"]] == ["passkey"]
+    assert "account@bank.example" in paid(place)[-1]
 
 
 async def test_what_others_decide_closes_the_form(place: Site, browser: Browser) -> None:

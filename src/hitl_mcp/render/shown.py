@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,12 +18,11 @@ from hitl_mcp.calls import (
     Requirement,
     Status,
     Stop,
-    ToolCall,
     Verdict,
     approvals_for,
 )
 from hitl_mcp.clock import for_people
-from hitl_mcp.people import People
+from hitl_mcp.people import People, Reviewer
 from hitl_mcp.policy.explanation import explained
 from hitl_mcp.render.difference import Compared, difference
 from hitl_mcp.render.marks import Kind, Segment, joined, marked
@@ -49,7 +47,6 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None, besid
     beside = beside or Beside()
     viewer = people.reviewer(reviewer) if reviewer is not None else None
     agent = people.agents.get(record.call.agent)
-    needs = record.decision.requirements
     return {
         "id": record.id,
         "version": record.version,
@@ -66,13 +63,7 @@ def shown(record: CallRecord, people: People, reviewer: str | None = None, besid
         "meta": None if record.call.meta_json == "{}" else _json_shown(record.call.meta_json),
         "claim": _text_shown(record.asked.claim) if record.asked.claim else None,
         **decision_shown(record.decision),
-        "requirements": [
-            {
-                **requirement_shown(record, people, need),
-                "you": place_in(record, viewer, need, beside) if viewer else None,
-            }
-            for need in needs
-        ],
+        "requirements": _requirements_shown(record, people, viewer, beside),
         "verdicts": [_verdict_shown(verdict, record.digest) for verdict in record.verdicts],
         "created_at": record.created_at,
         "expires_at": record.expires_at,
@@ -175,13 +166,25 @@ def difference_shown(before: str | None, after: str, name: str = "") -> Shown:
 
 
 @covered
-def edit_shown(record: CallRecord, call: ToolCall, decision: Decision) -> Shown:
-    """What an edit would change of a call, and how much care it then asks for."""
-    edited = replace(record, call=call, decision=decision)
+def edit_shown(record: CallRecord, edited: CallRecord, people: People, reviewer: str, beside: Beside) -> Shown:
+    """What an edit would change of a call, how much care it then asks for, and what its editor's approval would be."""
+    editor = people.reviewer(reviewer)
     return {
-        "changes": difference_shown(record.call.arguments_json, call.arguments_json, call.name),
-        "critical": critical(edited, amounts(public_part(call))),
+        "changes": difference_shown(record.call.arguments_json, edited.call.arguments_json, edited.call.name),
+        "critical": critical(edited, amounts(public_part(edited.call))),
+        "requirements": _requirements_shown(edited, people, editor, beside),
+        "you": standing(edited, editor, beside) if editor else None,
     }
+
+
+def _requirements_shown(record: CallRecord, people: People, viewer: Reviewer | None, beside: Beside) -> list[Shown]:
+    return [
+        {
+            **requirement_shown(record, people, need),
+            "you": place_in(record, viewer, need, beside) if viewer else None,
+        }
+        for need in record.decision.requirements
+    ]
 
 
 def _stop_shown(stop: Stop) -> Shown:

@@ -106,6 +106,8 @@ def standing(record: CallRecord, reviewer: Reviewer, beside: Beside) -> Shown:
     if not why and beside.budget_left == 0:
         why = "you approved as many calls within the hour as you may; it waits for later, or for somebody else"
     places = [place_in(record, reviewer, need, beside)["state"] for need in needs]
+    # Nobody approves twice: whoever has a passkey signs at once where that makes their approval count for more.
+    signs = "passkey" in places and ("can" not in places or beside.passkeys > 0)
     return {
         "reviewer": reviewer.name,
         "may_approve": not why,
@@ -115,7 +117,7 @@ def standing(record: CallRecord, reviewer: Reviewer, beside: Beside) -> Shown:
         "may_grant": beside.may_grant,
         "approved": approved,
         "why_not": why,
-        "passkey": "needed" if "passkey" in places and "can" not in places else "offered" if beside.passkeys else None,
+        "passkey": "needed" if signs else None,
         "budget_left": beside.budget_left,
     }
 

@@ -79,6 +79,13 @@ class Planned:
     digest: str
     expires_at: str
 
+    @property
+    def edited(self) -> CallRecord:
+        """The call as it would then be, before anybody approved it."""
+        return replace(
+            self.record, call=self.call, decision=self.decision, digest=self.digest, expires_at=self.expires_at
+        )
+
 
 @dataclass(frozen=True)
 class PassedOn:
@@ -165,8 +172,7 @@ def edit(
     if planned.decided.effect is Effect.DENY:
         return Refused(EditDenied(call_id, planned.decided.reasons))
     verdict = replace(verdict, digest=planned.digest, roles=edited.roles_for(planned.decision.requirements))
-    as_edited = replace(planned.record, digest=planned.digest, decision=planned.decision)
-    refusal = _why_no_verdict(as_edited, verdict) or check_budget(txn, life, verdict, at_most)
+    refusal = _why_no_verdict(planned.edited, verdict) or check_budget(txn, life, verdict, at_most)
     if refusal is not None:
         return Refused(refusal)
     _revise(txn, life, planned, verdict)

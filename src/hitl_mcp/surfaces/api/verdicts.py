@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -11,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 from hitl_mcp.calls import CallRecord, Stop, VerdictKind
 from hitl_mcp.errors import CallAlreadySettled, CallNotFound, DigestMismatch, EditDenied, HitlError
-from hitl_mcp.render import edit_shown
+from hitl_mcp.people import People
+from hitl_mcp.render import Beside, edit_shown
 from hitl_mcp.review import Found, Given, Passing, Tried
+from hitl_mcp.surfaces.api.beside import beside_of
 from hitl_mcp.surfaces.api.bodies import (
     BatchBody,
     BatchedCall,
@@ -70,7 +73,11 @@ class VerdictEndpoints:
         except (CallAlreadySettled, DigestMismatch) as error:
             return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
         record = await self._parts.store.get(call_id)
-        return JSONResponse({**await anyio.to_thread.run_sync(_tried_wire, tried), "schema": self._schema_of(record)})
+        beside = await beside_of(self._parts, record, viewer)
+        editor = Editor(self._parts.people, viewer.reviewer.name, beside)
+        return JSONResponse(
+            {**await anyio.to_thread.run_sync(_tried_wire, tried, editor), "schema": beside.schema_json}
+        )
 
     async def reassign(self, http: Request, viewer: Viewer) -> Response:
         """Ask a role, too; the answer is the call as it then stands."""
@@ -91,9 +98,6 @@ class VerdictEndpoints:
             return JSONResponse(call_wire(await act()))
         except (CallAlreadySettled, DigestMismatch, EditDenied) as error:
             return answer_to(error, call=call_wire(await self._parts.store.get(call_id)))
-
-    def _schema_of(self, record: CallRecord) -> str | None:
-        return self._parts.schema_of(record)
 
     # Several at once.
 
@@ -176,16 +180,25 @@ def stop_wire(stop: Stop) -> Wire:
     }
 
 
-def _tried_wire(tried: Tried) -> Wire:
+class Editor(NamedTuple):
+    """Who tries an edit, and what stands beside the call for them."""
+
+    people: People
+    name: str
+    beside: Beside
+
+
+def _tried_wire(tried: Tried, editor: Editor) -> Wire:
     problems = [{"path": one.path, "message": one.message} for one in tried.problems]
     planned = tried.planned
     if planned is None:
-        return {"problems": problems, "digest": None, "decision": None, "changes": None, "critical": None}
+        nothing: Wire = {"changes": None, "critical": None, "requirements": [], "you": None}
+        return {"problems": problems, "digest": None, "decision": None, **nothing}
     denied = planned.decided.effect == "deny"
-    decision = planned.decided if denied else planned.decision
+    edited = replace(planned.edited, decision=planned.decided) if denied else planned.edited
     return {
         "problems": problems,
         "digest": None if denied else planned.digest,
-        "decision": {**decision_wire(decision), "effect": planned.decided.effect},
-        **edit_shown(planned.record, planned.call, decision),
+        "decision": {**decision_wire(edited.decision), "effect": planned.decided.effect},
+        **edit_shown(planned.record, edited, *editor),
     }

@@ -82,6 +82,8 @@ _SCHEMAS: Schema = {
         ),
         changes={"type": ["object", "null"], "description": "the difference, line by line, as people are shown it"},
         critical={"type": ["object", "null"], "description": "what to type before it is approved, and why"},
+        requirements=list_of({"type": "object", "description": "as of `shown`, of the call as it would then be"}),
+        you={"type": ["object", "null"], "description": "what your approval of that would be, as of `shown`"},
         schema={**TEXT_OR_NULL, "description": "the tool's input schema, as JSON text"},
     ),
     "BatchResults": closed(

@@ -355,19 +355,18 @@ export class CallView {
     const { Edit } = await import("./edit.js").catch(() => ({})); // most calls are never edited, so it comes when asked for
     if (!Edit) return this.say("This part of the page could not be loaded.", "problem");
     if (this.id !== id || this.dialog?.open || !this.data?.you.may_approve) return;
-    const edit = new Edit(this.data, ({ arguments_json, reason, digest }) =>
-      this.send({ verdict: "approve", arguments_json, ...(reason ? { reason } : {}) }, "", digest));
+    const edit = new Edit(this.data, ({ arguments_json, reason, digest, you }) =>
+      this.send({ verdict: "approve", arguments_json, ...(reason ? { reason } : {}) }, "", { digest, you }));
     this.dialog = edit.node;
     edit.load().catch(this.page.failed);
   }
 
-  /** Hand over a verdict; `said` is what to announce, `signed` the digest that a passkey signs. */
-  async send(verdict, said = "", signed = this.data.digest) {
+  /** Hand over a verdict; `said` is what to announce, `approved` what it is about: the call, or what an edit makes of it. */
+  async send(verdict, said = "", approved = this.data) {
     if (this.busy) return;
-    const { digest, you } = this.data;
-    const { id } = this;
-    const sign = async () => ({ assertion: await (await import("./passkeys.js")).assertionFor(id, { verdict: verdict.verdict, digest: signed }) });
-    const needed = verdict.verdict === "approve" && you.passkey === "needed";
+    const { id, data: { digest } } = this;
+    const sign = async () => ({ assertion: await (await import("./passkeys.js")).assertionFor(id, { verdict: verdict.verdict, digest: approved.digest }) });
+    const needed = verdict.verdict === "approve" && approved.you.passkey === "needed";
     await this.tell("verdict", { ...verdict, digest }, (call) => {
       const open = call.requirements.reduce((sum, need) => sum + Math.max(0, need.quorum - need.met), 0);
       const edited = verdict.arguments_json ? "Approved as you changed it." : "Approved.";

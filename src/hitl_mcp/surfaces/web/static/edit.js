@@ -6,13 +6,13 @@ import { differenceLines } from "./difference.js";
 import { el, segments } from "./dom.js";
 import { parse, write } from "./exact.js";
 import { Form, visible, Wrong } from "./form.js";
-import { scoreBar } from "./score.js";
+import { needRow, scoreBar } from "./score.js";
 import { dialog, Typed } from "./verdicts.js";
 
 const PAUSE_MS = 350; // After this without typing the gateway is asked what it makes of it.
 
 export class Edit {
-  /** Opens by itself; `send({arguments_json, reason, digest})` hands over what was tried and found good. */
+  /** Opens by itself; `send({arguments_json, reason, digest, you})` hands over what was tried and found good. */
   constructor(data, send) {
     this.data = data;
     this.send = send;
@@ -114,9 +114,10 @@ export class Edit {
     const end = el("div", { class: "end" });
     this.found.replaceChildren(
       ...(problems.length ? [problemList(problems)] : []),
-      ...(decision ? this.decisionOn(decision) : []),
+      ...(decision ? this.decisionOn(decision, said.requirements) : []),
       ...(said.changes ? [el("h3", {}, "What would change"), differenceLines(said.changes)] : []), end);
-    this.tried = { dirty: true, text, digest: said.digest, good: good && (said.changes?.whole ?? true), seen: false };
+    const counts = !said.requirements.length || said.requirements.some((need) => ["can", "passkey"].includes(need.you.state));
+    this.tried = { dirty: true, text, digest: said.digest, you: said.you, good: good && counts && (said.changes?.whole ?? true), seen: false };
     this.askToType(good ? said.critical?.type : null);
     this.stopLooking?.();
     const alone = getComputedStyle(this.side).overflowY === "auto"; // beside the form, not below it
@@ -127,7 +128,7 @@ export class Edit {
     this.showReady();
   }
 
-  decisionOn(decision) {
+  decisionOn(decision, requirements) {
     const sum = decision.signals.reduce((total, one) => total + one.points, 0);
     const before = this.data.score.score;
     const same = decision.score === before ? "The score stays the same." : `It was ${before}.`;
@@ -137,8 +138,7 @@ export class Edit {
       el("section", { class: "again" }, el("h3", {}, "What the policy makes of it"),
         ...scoreBar({ score: decision.score, sum, parts: decision.signals.map((one) => ({ ...one, reason: visible(one.reason), error: one.error && visible(one.error) })) }),
         el("p", { class: "muted small" }, same),
-        denied ? null : el("ul", { class: "rules" }, ...decision.requirements.map((need) => el("li", {},
-          `Needs ${need.quorum} ${need.quorum === 1 ? "approval" : "approvals"} by ${need.roles.length ? need.roles.join(" or ") : "any reviewer"}, for ${need.id}; yours may be one.`)))),
+        denied ? null : el("ul", { class: "needs" }, ...requirements.map((need) => needRow(need, true)))),
     ].filter(Boolean);
   }
 
@@ -162,10 +162,10 @@ export class Edit {
 
   give() {
     if (!this.armed.isReady() || !this.isGood()) return;
-    const { text, digest } = this.tried;
+    const { text, digest, you } = this.tried;
     const reason = this.reason.value.trim();
     this.node.close();
-    this.send({ arguments_json: text, reason, digest });
+    this.send({ arguments_json: text, reason, digest, you });
   }
 }
 

@@ -53,7 +53,7 @@ export function needsCard(data) {
   return [el("section", { class: "card needs" }, el("div", { class: "card-head" }, el("h3", {}, "Needs")), el("ul", {}, ...rows, ...verdicts))];
 }
 
-function needRow(need, held) {
+export function needRow(need, held) {
   const dots = el("span", { class: "dots", "aria-hidden": "true" });
   for (let place = 0; place < need.quorum; place += 1) dots.append(el("span", { class: place < need.met ? "dot met" : "dot" }));
   const names = need.approved_by.length ? `approved by ${need.approved_by.join(", ")}` : "nobody yet";
