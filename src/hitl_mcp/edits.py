@@ -14,6 +14,7 @@ from hitl_mcp.catalog import Catalog, Entry
 from hitl_mcp.clients import Clients, ClientTool
 from hitl_mcp.decider import Decider
 from hitl_mcp.errors import ArgumentsRefused, EditRefused
+from hitl_mcp.policy.match import offer_parts
 from hitl_mcp.store import Decide
 
 ARGUMENTS = "$.arguments"
@@ -70,6 +71,8 @@ class Edits:
             if tool is None or not tool.takes_changes:
                 raise EditRefused(record.id, f"`{call.upstream}` runs it itself, and takes no changed arguments")
             return tool
+        if offer_parts(call.name) is not None:
+            raise EditRefused(record.id, "it is read, not run: reject it, and say what to ask for instead")
         entry = self._catalog.find_by_name(call.name)
         if entry is None:
             raise EditRefused(record.id, f"`{call.name}` is not among the tools now, so nothing can be checked")

@@ -58,7 +58,7 @@ def test_whether_ones_approval_would_count_is_said_for_each_requirement(
 def test_who_can_sign_signs_where_that_makes_their_approval_count_for_more(
     needs: tuple[Requirement, ...], passkeys: int, signs: bool
 ) -> None:
-    """Nobody approves twice, so a second approval could not make up for it; who has no passkey still meets the other."""
+    """Nobody approves twice, so a second approval would not make up for it; who has none meets the other."""
     record = record_with({}, decision=replace(PAYMENT, requirements=needs))
     you = standing(record, Reviewer("dana", frozenset({"finance"})), Beside(passkeys=passkeys))
     assert you["passkey"] == ("needed" if signs else None)

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 
 from hitl_mcp.canonical import canonical_text
 from tests.gateways import OUTSIDE, Desk, Site
@@ -172,6 +173,34 @@ async def test_a_stopped_agent_hears_it_and_goes_on_once_released(sandbox_site: 
         await held_mail(agent, ELSEWHERE)
         again = await dana.http.post("/api/agents/builder/release", json={})
         assert (again.status_code, again.json()["error"]["code"]) == (404, "not_stopped")
+
+
+async def test_beyond_a_reviewers_budget_calls_wait_and_never_run(sandbox_site: Site) -> None:
+    """At the terminal as on the page; the agent hears that it waits, and another reviewer still approves it."""
+    written = yaml.safe_load(sandbox_site.config.read_text(encoding="utf-8"))
+    written["review"]["approvals_per_hour"] = 1
+    sandbox_site.config.write_text(yaml.safe_dump(written), encoding="utf-8")
+    await sandbox_site.start()
+    async with sandbox_site.agent() as agent, sandbox_site.reviewer() as dana:
+        first, second = [await dana.call(await held_mail(agent, mail)) for mail in (OUTSIDE, INSIDE)]
+
+        def approve(call: dict[str, Any]) -> tuple[int, str]:
+            done = sandbox_site.run("approve", call["id"], "--yes", "--digest", call["digest"])
+            return done.returncode, done.stdout + done.stderr
+
+        assert approve(first)[0] == 0
+        await dana.until(first["id"], "succeeded")
+        code, said = approve(second)
+        assert code == 1 and "`local` approved 1 call within the hour, which is the most" in said
+        assert "or now by another reviewer; rejecting always works" in said
+        told = await agent.call_tool("hitl_wait", {"call_id": second["id"]})
+        assert told.structured_content["status"] == "held"
+        assert sandbox_site.effects() == [("send_mail", OUTSIDE)]
+        await dana.approve(second)
+        await dana.until(second["id"], "succeeded")
+        third = await dana.call(await held_mail(agent, ELSEWHERE))
+        assert (await dana.decide(third)).json()["error"]["code"] == "budget_spent"
+    assert sandbox_site.effects() == [("send_mail", OUTSIDE), ("send_mail", INSIDE)]
 
 
 async def test_a_call_is_passed_on_and_several_are_answered_together(sandbox_site: Site) -> None:

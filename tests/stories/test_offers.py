@@ -113,6 +113,31 @@ async def test_a_rejected_prompt_is_refused_in_the_reviewer_s_words(place: Site,
     assert f"prompt greet {who}" not in readings(place)
 
 
+async def test_what_is_read_is_not_edited(place: Site) -> None:
+    """Another resource is another question of the agent's: nothing moves, and the reviewer is told why."""
+    async with (
+        agent_at(place, "http", "2026-07-28") as agent,
+        place.reviewer() as dana,
+        anyio.create_task_group() as asking,
+    ):
+
+        async def read() -> None:
+            with pytest.raises(MCPError, match="not this one"):
+                await agent.read_resource("note:diary-edited")
+
+        asking.start_soon(read)
+        call = await dana.held()
+        edited = {"digest": call["digest"], "arguments_json": '{"uri":"note:open"}'}
+        for where, body in (("edit", edited), ("verdict", {"verdict": "approve", **edited})):
+            refused = (await dana.http.post(f"/api/calls/{call['id']}/{where}", json=body)).json()["error"]
+            assert refused["code"] == "edit_refused"
+            assert "it is read, not run: reject it" in refused["message"], refused
+        now = await dana.call(call["id"])
+        assert (now["status"], now["version"], now["digest"]) == ("held", call["version"], call["digest"])
+        await dana.decide(call, "reject", "not this one")
+    assert "read note:diary-edited" not in readings(place)
+
+
 async def test_a_tool_of_such_a_name_cannot_be_called(place: Site) -> None:
     """What is read is asked for as such; a call by that name finds no tool."""
     async with place.agent() as agent:
