@@ -26,7 +26,7 @@ class Door(Protocol):
     """Where a message is put, and what came back for it; `call` is one that is as it should be, and its answer."""
 
     async def put(self, message: Message) -> Answer | None: ...
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Answer: ...
+    async def call(self, tool: str, arguments: dict[str, Any], id: str = GOOD) -> Answer: ...
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Line:
         # Where nothing may come back, the answer that comes next must be that of a call that follows.
         return None if isinstance(message.expected(self.door, self.era), Unanswered) else await self.agent.read()
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
-        await self.agent.ask("tools/call", GOOD, name=tool, arguments=arguments)
+    async def call(self, tool: str, arguments: dict[str, Any], id: str = GOOD) -> Answer:
+        await self.agent.ask("tools/call", id, name=tool, arguments=arguments)
         return await self.agent.read()
 
 
@@ -57,9 +57,9 @@ class Posted:
     async def put(self, message: Message) -> Answer | None:
         return await self._post(message.written(self.era), message.method, message.tool)
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
-        frame = call(json.dumps(arguments), id=f'"{GOOD}"', name=f'"{tool}"')
-        answer = await self._post(Message("good", frame, Answered(GOOD)).written(self.era), "tools/call", tool)
+    async def call(self, tool: str, arguments: dict[str, Any], id: str = GOOD) -> Answer:
+        frame = call(json.dumps(arguments), id=f'"{id}"', name=f'"{tool}"')
+        answer = await self._post(Message("good", frame, Answered(id)).written(self.era), "tools/call", tool)
         assert answer is not None
         return answer
 

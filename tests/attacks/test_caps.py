@@ -13,6 +13,7 @@ from mcp_types import INVALID_REQUEST
 
 from hitl_mcp.answers import too_many_at_once, too_many_held_answer
 from hitl_mcp.limits import AGENT_HELD_CALLS, AGENT_REQUESTS
+from tests.attacks.at_doors import Door, opened
 from tests.gateways import ERAS, WAIT_SECONDS, Site, site
 from tests.stories.doors import AGENTS, Raw, agent_at, raw_agent, structured
 from tests.upstream_programs import SLOW_POLICY, effects, let_go, slow_upstream
@@ -100,6 +101,64 @@ async def test_an_agent_with_too_much_in_flight_is_refused_on_every_connection_u
             assert answer["result"]["content"][0]["text"].startswith("done free")
         await first.ask("tools/call", "again", name="slow__read", arguments={"what": "again"})
         assert (await first.read())["result"]["content"][0]["text"] == "done again"
+    assert len(effects(place.folder)) == AGENT_REQUESTS
+
+
+async def test_a_request_of_a_session_under_an_id_in_flight_is_refused(place: Site) -> None:
+    """Only one of the two would be answered. Another session has ids of its own, and an id is free once answered."""
+    async with opened(place, "http", "legacy") as first, opened(place, "http", "legacy") as second:
+        answers: list[dict[str, Any]] = []
+
+        async def ask(way: Door, what: str) -> None:
+            answers.append(await way.call("slow__slow", {"what": f"free {what}"}, id="1"))
+
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(ask, first, "one")
+            asking.start_soon(ask, second, "two")
+            with anyio.fail_after(WAIT_SECONDS):
+                while len(effects(place.folder)) < 2:
+                    await anyio.sleep(0)
+            refused = await first.call("slow__slow", {"what": "free three"}, id="1")
+            assert (refused["id"], refused["error"]["code"]) == ("1", INVALID_REQUEST)
+            assert refused["error"]["message"] == "$.id: another request of this session is in flight under it"
+            let_go(place.folder)
+        assert sorted(answer["result"]["content"][0]["text"] for answer in answers) == [
+            "done free one",
+            "done free two",
+        ]
+        assert (await first.call("slow__read", {"what": "x"}, id="1"))["result"]["content"][0]["text"] == "done x"
+    assert sorted(effects(place.folder)) == ["free one", "free two"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_agent_with_too_much_in_flight_is_refused_over_http_until_it_is_answered(
+    place: Site, era: str
+) -> None:
+    """In the same words, in every session of that agent; another agent is served."""
+    words = too_many_at_once(AGENT_REQUESTS)
+    async with opened(place, "http", era) as first, opened(place, "http", era) as second:
+        answers: list[dict[str, Any]] = []
+
+        async def ask(number: int) -> None:
+            answers.append(
+                await (first, second)[number % 2].call("slow__slow", {"what": f"free {number}"}, id=f"{number}")
+            )
+
+        async with anyio.create_task_group() as asking:
+            for number in range(AGENT_REQUESTS):
+                asking.start_soon(ask, number)
+            with anyio.fail_after(WAIT_SECONDS):
+                while len(effects(place.folder)) < AGENT_REQUESTS:
+                    await anyio.sleep(0)
+            for way in (first, second):
+                refused = (await way.call("slow__read", {"what": "more"}))["result"]
+                assert (refused["isError"], refused["structuredContent"]["message"]) == (True, f"NOT EXECUTED: {words}")
+            async with agent_at(place, "socket", era) as other:
+                assert not (await other.call_tool("slow__read", {"what": "another agent"})).is_error
+            assert not answers
+            let_go(place.folder)
+        assert all(answer["result"]["content"][0]["text"].startswith("done free") for answer in answers)
+        assert (await first.call("slow__read", {"what": "again"}))["result"]["content"][0]["text"] == "done again"
     assert len(effects(place.folder)) == AGENT_REQUESTS
 
 

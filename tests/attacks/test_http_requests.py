@@ -21,6 +21,8 @@ HEADERS: tuple[dict[str, str], ...] = (
     {"content-type": "multipart/form-data; boundary=x"},
     {"accept": "text/html"},
     {"accept": "application/json;q=0"},
+    {"content-encoding": "gzip"},
+    {"content-encoding": "identity, br"},
 )
 """What is said of a good message that is not so."""
 

@@ -27,8 +27,11 @@ ENVELOPE_LEVELS = 2
 class FrameRefused(Exception):
     """A frame that cannot be served; `answer` is the JSON-RPC error that says so."""
 
-    def __init__(self, code: int, message: str, *, frame_id: str | int | None, path: str) -> None:
+    def __init__(
+        self, code: int, message: str, *, frame_id: str | int | None, path: str, http_status: int = 400
+    ) -> None:
         super().__init__(message)
+        self.http_status = http_status
         error: dict[str, Any] = {"code": code, "message": message, "data": {"path": path}}
         self.answer: dict[str, Any] = {"jsonrpc": "2.0", "id": frame_id, "error": error}
 
@@ -62,6 +65,12 @@ def read_frame(raw: bytes) -> JSONRPCMessage:
     except ValidationError:
         what = "$: not a JSON-RPC 2.0 message"
         raise FrameRefused(INVALID_REQUEST, what, frame_id=_usable_id(value), path="$") from None
+
+
+def packed() -> FrameRefused:
+    """The refusal of a body that would have to be unpacked first."""
+    what = "$: the body has a content encoding; send it as it is"
+    return FrameRefused(INVALID_REQUEST, what, frame_id=None, path="$", http_status=415)
 
 
 def too_long() -> FrameRefused:

@@ -6,8 +6,8 @@ thing only. Host and Origin are checked for the whole port (see `surfaces.api`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
@@ -15,6 +15,7 @@ from hmac import compare_digest
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
+from mcp_types import INVALID_REQUEST, JSONRPCMessage, JSONRPCRequest
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -22,7 +23,7 @@ from hitl_mcp.config import OAuthConfig
 from hitl_mcp.limits import MESSAGE_BYTES
 from hitl_mcp.people import People
 from hitl_mcp.surfaces.agents.access_tokens import AccessTokens, NotThisToken, ScopeMissing, UnknownSubject
-from hitl_mcp.surfaces.agents.frames import FrameRefused, read_frame, too_long
+from hitl_mcp.surfaces.agents.frames import FrameRefused, packed, read_frame, too_long
 from hitl_mcp.surfaces.agents.issuer import AGAIN_SECONDS, IssuerKeys, IssuerUnreachable
 from hitl_mcp.surfaces.agents.resource import ProtectedResource
 from hitl_mcp.surfaces.agents.server import AgentServer
@@ -75,6 +76,7 @@ class AgentsOverHttp:
         # Digests of equal length are compared, so that neither the time nor the length says anything of a token.
         self._agents = {agent: sha256(key.encode()).digest() for agent, key in tokens.items()}
         self._oauth = oauth
+        self._in_flight: dict[tuple[str, bytes, str | int], object] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,16 +94,47 @@ class AgentsOverHttp:
         if isinstance(agent, _Refusal):
             await agent.answer()(scope, receive, send)
             return
-        body = await _body(receive) if scope["method"] == "POST" else b""
-        refused = _refused(body) if scope["method"] == "POST" else None
-        if refused is not None:
-            await JSONResponse(refused.answer, status_code=400)(scope, receive, send)
-            return
-        scope = dict(scope)
-        scope["hitl.agent"] = agent
+        scope = {**scope, "hitl.agent": agent}
         # The SDK binds a legacy session to the credential that opened it, so that no other agent can use it.
         scope["user"] = AuthenticatedUser(AccessToken(token="-", client_id=agent, scopes=[], subject=agent))  # noqa: S106
-        await self._app(scope, _replayed(body, receive) if scope["method"] == "POST" else receive, send)
+        if scope["method"] == "POST":
+            await self._take(agent, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _take(self, agent: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a posted message to the SDK, once it is sure to mean one thing only."""
+        try:
+            body = await _body(scope, receive)
+            with self._alone(agent, scope, read_frame(body)) as answered:
+                await self._app(scope, _replayed(body, receive), _noted(send, answered))
+        except FrameRefused as refused:
+            await JSONResponse(refused.answer, status_code=refused.http_status)(scope, receive, send)
+
+    @contextmanager
+    def _alone(self, agent: str, scope: Scope, frame: JSONRPCMessage) -> Iterator[Callable[[], None]]:
+        """See that no other request of a session is in flight under this id: only one of them would be answered.
+
+        Gives what is to be called as soon as it is answered: its client may know before the rest here has ended.
+        """
+        sessions = [value for name, value in scope["headers"] if name == b"mcp-session-id"]
+        if not sessions or not isinstance(frame, JSONRPCRequest):
+            yield lambda: None
+            return
+        key = (agent, sessions[0], frame.id)
+        if key in self._in_flight:
+            why = "$.id: another request of this session is in flight under it"
+            raise FrameRefused(INVALID_REQUEST, why, frame_id=frame.id, path="$.id")
+        mine = self._in_flight[key] = object()
+
+        def answered() -> None:
+            if self._in_flight.get(key) is mine:  # the id may be in use again already
+                del self._in_flight[key]
+
+        try:
+            yield answered
+        finally:
+            answered()
 
     async def _agent_of(self, scope: Scope) -> str | _Refusal:
         """Which agent this is. Every way to fail ends in a refusal."""
@@ -146,8 +179,15 @@ def _bearer(scope: Scope) -> bytes | None:
     return values[0][7:].strip()
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body, or None when it is larger than a message may be."""
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        FrameRefused: It is larger than a message may be, or packed, which not every reader would notice.
+    """
+    encodings = [value.strip().lower() for name, value in scope["headers"] if name == b"content-encoding"]
+    if any(encoding != b"identity" for encoding in encodings):
+        raise packed()
     body = bytearray()
     while True:
         message = await receive()
@@ -155,29 +195,30 @@ async def _body(receive: Receive) -> bytes | None:
             return bytes(body)
         body += message.get("body", b"")
         if len(body) > MESSAGE_BYTES:
-            return None
+            raise too_long()
         if not message.get("more_body"):
             return bytes(body)
 
 
-def _refused(body: bytes | None) -> FrameRefused | None:
-    if body is None:
-        return too_long()
-    try:
-        read_frame(body)
-    except FrameRefused as refused:
-        return refused
-    return None
+def _noted(send: Send, answered: Callable[[], None]) -> Send:
+    """Call `answered` before the last part of the answer leaves."""
+
+    async def noting(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered()
+        await send(message)
+
+    return noting
 
 
-def _replayed(body: bytes | None, receive: Receive) -> Receive:
+def _replayed(body: bytes, receive: Receive) -> Receive:
     sent = False
 
     async def replay() -> Message:
         nonlocal sent
         if not sent:
             sent = True
-            return {"type": "http.request", "body": body or b"", "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": False}
         return await receive()
 
     return replay
