@@ -207,6 +207,10 @@ class Heard:
     def announced(self, method: str, params: dict[str, Any]) -> None: ...
     def unattributed(self) -> None: ...
 
+    @property
+    def log_level(self) -> str | None:
+        return None
+
 
 @asynccontextmanager
 async def legs(*, at_most: int = 2, idle_seconds: float = 600) -> AsyncIterator[Legs]:

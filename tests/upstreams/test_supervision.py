@@ -193,5 +193,28 @@ async def test_nothing_is_sent_where_an_upstream_is_down(tmp_path: Path) -> None
     assert lines(tmp_path / "calls") == ["half", "second"]
 
 
+@pytest.mark.parametrize("logs", ["taken", "refused"])
+async def test_an_upstream_that_is_back_hears_again_from_which_level_its_log_is_wanted(
+    tmp_path: Path, logs: str
+) -> None:
+    """It starts with a level of its own; one that refuses is used all the same."""
+    async with one(raw("raw", "--record", str(tmp_path / "calls"), "--logs", logs)) as upstream:
+        await upstream.set_log_level("error")
+        with pytest.raises(OutcomeUnknown, match="exited"):
+            await upstream.send(a_call("half"))
+        await until(upstream, lambda: upstream.state == "ready")
+        await upstream.send(a_call("second"))
+        await upstream.set_log_level("info")
+    assert lines(tmp_path / "calls") == ["logs error", "half", "logs error", "second", "logs info"]
+
+
+async def test_an_upstream_that_keeps_no_log_is_told_of_no_level(tmp_path: Path) -> None:
+    """It would not know what is meant."""
+    async with one(raw("raw", "--record", str(tmp_path / "calls"))) as upstream:
+        await upstream.set_log_level("error")
+        await upstream.send(a_call("second"))
+    assert lines(tmp_path / "calls") == ["second"]
+
+
 def _no_secrets() -> Secrets:
     return Secrets({}, Path("/"))

@@ -37,6 +37,7 @@ from hitl_mcp.config import UpstreamConfig
 from hitl_mcp.errors import NotSent, OutcomeUnknown, UpstreamError, UpstreamRefused
 from hitl_mcp.limits import (
     INPUT_ROUNDS,
+    LIST_SECONDS,
     MESSAGE_BYTES,
     STATE_ONLY_PAUSE_SECONDS,
     TOOL_PAGES,
@@ -135,7 +136,11 @@ def endpoint_of(config: UpstreamConfig, secrets: Secrets) -> Endpoint:
 
 
 class ConnectionEvents(Protocol):
-    """Who is told what happens on a connection."""
+    """Who is told what happens on a connection, and knows what all of an upstream's connections are for."""
+
+    @property
+    def log_level(self) -> str | None:
+        """From which level on somebody wants to hear the upstream's log; None where nobody said."""
 
     def lost(self, connection: Connection) -> None:
         """It is gone. Said once."""
@@ -212,7 +217,10 @@ class Connection:
             MCPError: The connection was lost, or the upstream answers in no way that we can work with.
             ValidationError, RuntimeError: Its answer to the handshake cannot be used.
         """
-        mcp_session = self.live_session()
+        await self._negotiate(self.live_session(), modern)
+        await self.tell_log_level()
+
+    async def _negotiate(self, mcp_session: ClientSession, modern: bool) -> None:
         if not modern:
             await self._initialize(mcp_session)
             return
@@ -244,6 +252,17 @@ class Connection:
         await self.live_wire().notify(
             "notifications/initialized", None, {"headers": {MCP_PROTOCOL_VERSION_HEADER: agreed.protocol_version}}
         )
+
+    async def tell_log_level(self) -> None:
+        """Say from which level on the log is wanted, to an upstream with a handshake; others hear it with each call."""
+        level, capabilities = self._events.log_level, self.capabilities
+        if level is None or self.is_modern or capabilities is None or capabilities.logging is None:
+            return
+        try:
+            with anyio.move_on_after(LIST_SECONDS):
+                await self.ask("logging/setLevel", {"level": level})
+        except (MCPError, UpstreamError) as error:
+            logger.warning("upstream `%s` did not take the log level: %s", self.name, error)
 
     async def list_tools(self) -> Listing:
         """List all tools, as the upstream wrote them.

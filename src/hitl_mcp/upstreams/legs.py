@@ -93,6 +93,11 @@ class Legs:
             leg.users -= 1
             leg.used_at = anyio.current_time()
 
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """Those that are open."""
+        return tuple(leg.connection for leg in self._live().values() if leg.connection is not None)
+
     async def opens(self, wanted: Wanted) -> bool:
         """Whether such a connection is open, or can be opened."""
         with suppress(NotSent):
@@ -178,6 +183,10 @@ class _EventsOf:
         self.leg.connection = None
         self.leg.problem = connection.lost_because or "it was lost"
         self.leg.over.set()
+
+    @property
+    def log_level(self) -> str | None:
+        return self.events.log_level
 
     def tools_changed(self, connection: Connection) -> None:
         self.events.tools_changed(connection)

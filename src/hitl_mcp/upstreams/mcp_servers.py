@@ -88,6 +88,7 @@ class Upstream:
         self._legs: Legs | None = None
         self._hints: tuple[str, ...] = ()
         self._subscribed: Counter[str] = Counter()
+        self._log_level: str | None = None
         self._asks_modern_first = True
         self._speaks_legacy = True
         self._access: Access | None = None
@@ -137,6 +138,18 @@ class Upstream:
         raise UpstreamError(
             f"upstream `{self.name}` gave no answer to `{method}` within {self.config.timeout_seconds:g} s"
         )
+
+    @property
+    def log_level(self) -> str | None:
+        """From which level on somebody wants to hear its log; None where nobody said."""
+        return self._log_level
+
+    async def set_log_level(self, level: str) -> None:
+        """Have it log from this level on, on the connections that there are and those to come."""
+        self._log_level = level
+        first = (self._connection,) if self._connection is not None else ()
+        for connection in (*first, *(self._legs.connections if self._legs is not None else ())):
+            await connection.tell_log_level()
 
     async def subscribe(self, uri: str) -> None:
         """Have the upstream say when this resource changes, until as many `unsubscribe` as this was called.

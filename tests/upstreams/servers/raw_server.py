@@ -188,7 +188,8 @@ def serve(asked: argparse.Namespace) -> None:
         params = message.get("params", {})
         match message.get("method"):
             case "initialize":
-                version = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {"listChanged": True}}}
+                logs: dict[str, Any] = {"logging": {}} if asked.logs else {}
+                version = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {"listChanged": True}, **logs}}
                 info = {"serverInfo": {"name": "raw", "version": "1"}}
                 say({"jsonrpc": "2.0", "id": message["id"], "result": {**version, **info}})
             case "server/discover":
@@ -203,6 +204,13 @@ def serve(asked: argparse.Namespace) -> None:
             case "tools/call":
                 note(asked.record, params["name"])
                 call(message["id"], params["name"], params.get("arguments", {}), params.get("_meta", {}))
+            case "logging/setLevel":
+                note(asked.record, f"logs {params['level']}")
+                if asked.logs == "refused":
+                    refused = {"code": -32603, "message": "not now"}
+                    say({"jsonrpc": "2.0", "id": message["id"], "error": refused})
+                else:
+                    say({"jsonrpc": "2.0", "id": message["id"], "result": {}})
             case "notifications/cancelled":
                 note(asked.record, f"cancelled {params['requestId']}")
                 if asked.answers_cancelled:
@@ -222,6 +230,7 @@ if __name__ == "__main__":
     parser.add_argument("--endless-list", action="store_true")
     parser.add_argument("--answers-cancelled", action="store_true")
     parser.add_argument("--ignores-eof", action="store_true")
+    parser.add_argument("--logs", choices=("taken", "refused"))
     options = parser.parse_args()
     serve(options)
     while options.ignores_eof:

@@ -263,12 +263,9 @@ class Relay:
         if len(self._levels) > LEVELS_KEPT:
             self._levels.popitem(last=False)
         lowest = min(self._levels.values(), key=_LEVELS.index)
-        for upstream in self._upstreams.all():
-            if upstream.capabilities is not None and upstream.capabilities.logging is not None:
-                try:
-                    await self._send(upstream, "logging/setLevel", {"level": lowest}, asked)
-                except MCPError as error:
-                    logger.warning("upstream `%s` did not take the log level: %s", upstream.name, error.message)
+        async with anyio.create_task_group() as tasks:
+            for upstream in self._upstreams.all():
+                tasks.start_soon(upstream.set_log_level, lowest)
 
     # Sending.
 
