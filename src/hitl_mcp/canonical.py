@@ -90,11 +90,8 @@ def digest_of(value: Any) -> str:
 
 def _encoder(*, sort_keys: bool) -> Callable[[Any], str]:
     """As `JSONEncoder.encode`, which makes its encoder in C anew for each value: that takes longer than most values."""
-    encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=sort_keys, separators=(",", ":"), allow_nan=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return encoder.encode
-    in_c = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", sort_keys, False, False)
+    make, text = json.encoder.c_make_encoder, json.encoder.encode_basestring  # type: ignore[attr-defined]
+    in_c = make(None, json.JSONEncoder().default, text, None, ":", ",", sort_keys, False, False)
     return lambda value: "".join(in_c(value, 0))
 
 
