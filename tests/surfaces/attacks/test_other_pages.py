@@ -168,6 +168,34 @@ async def test_another_page_achieves_nothing_with(stage: Stage, attack: str) -> 
         await stage.nothing_came_of_it(read)
 
 
+FROM_A_FILE = (
+    "fetch with JSON and the stolen key",
+    "fetch as plain text",
+    "a beacon as text",
+    "a form",
+    "a form that writes JSON to pause, log out and stop",
+    "guessing sign-in codes",
+    "fetch of a call",
+    "fetch with the stolen key",
+    "calls as a script",
+    "the page's code as a module",
+)
+
+
+@pytest.mark.parametrize("attack", FROM_A_FILE)
+async def test_a_page_on_disk_achieves_nothing_with(stage: Stage, tmp_path: Path, attack: str) -> None:
+    """An attachment that was saved and opened: it has no site, and calls itself `null`."""
+    page = tmp_path / "invoice.html"
+    page.write_text("<!doctype html><title>harmless</title><body></body>", encoding="utf-8")
+    await stage.nothing_came_of_it(await stage.try_from(page.as_uri(), {**DECIDING, **READING}[attack]))
+
+
+OPENING = """const opened = window.open(`${knows.base}/#call=${knows.id}`, "review");
+for (let turn = 0; turn < 60 && !opened.closed; turn += 1) await new Promise((done) => setTimeout(done, 20));
+tell(`closed ${opened.closed}`);
+"""
+"""Waits until the window left the empty page that it begins with, which is still the attacker's."""
+
 WINDOWS = {
     "reaching into an opened window": """for (const name of ["document", "localStorage", "eval", "name", "frames"])
       try { tell(`${name} ${opened[name] && opened[name].body?.innerText}`); } catch (error) { tell(error.name); }
@@ -185,15 +213,16 @@ WINDOWS = {
 @pytest.mark.parametrize("attack", WINDOWS.values(), ids=WINDOWS)
 async def test_an_opened_window_is_out_of_reach(stage: Stage, attack: str) -> None:
     """The opener policy cuts the tie: whoever opened the page holds a closed window, and the page has no opener."""
-    opening = 'const opened = window.open(`${knows.base}/#call=${knows.id}`, "review");\n'
     async with stage.evil.context.expect_page() as opened:
-        read = await stage.try_from(stage.places()[1], opening + attack)
+        read = await stage.try_from(stage.places()[1], OPENING + attack)
     await opened.value
-    for page in stage.opened():
-        if page.url.startswith(stage.desk.url):
-            await page.wait_for_selector("button.approve")
-            assert await page.evaluate("[window.opener, window.name].join()") == ","
-            assert await page.evaluate("localStorage.getItem('hitl-mcp.key')") == stage.key
+    assert read.startswith("closed true")
+    reached = [page for page in stage.opened() if page.url.startswith(stage.desk.url)]
+    assert reached
+    for page in reached:
+        await page.wait_for_selector("button.approve")
+        assert await page.evaluate("[window.opener, window.name].join()") == ","
+        assert await page.evaluate("localStorage.getItem('hitl-mcp.key')") == stage.key
         await page.close()
     await stage.nothing_came_of_it(read)
 
