@@ -17,10 +17,11 @@ from hashlib import sha256
 from typing import Any, Literal
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from hitl_mcp.calls import CallEvent, CallRecord, Effect, Outcome, Status
-from hitl_mcp.canonical import canonical_bytes
+from hitl_mcp.canonical import canonical_text
 from hitl_mcp.catalog import Catalog, Entry
 from hitl_mcp.clock import Clock, from_text, to_text
 from hitl_mcp.decider import Decider
@@ -30,9 +31,12 @@ from hitl_mcp.limits import CANCEL_ANSWER_SECONDS
 from hitl_mcp.offers import Offer, Offers, as_tool_result, method_of
 from hitl_mcp.policy.history import History
 from hitl_mcp.store import Feed, FeedBehind, LastLook, SqliteStore
-from hitl_mcp.upstreams import Asker, Send, Upstream, Upstreams, patient
+from hitl_mcp.upstreams import Asker, Send, Upstream, Upstreams, patient, resting
 
 logger = logging.getLogger(__name__)
+
+LARGE_RESULT_BYTES = 1024 * 1024
+"""Of more than this the digest is taken beside the event loop, which is free meanwhile."""
 
 Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
@@ -297,12 +301,12 @@ class Executor:
         try:
             answer = await upstream.send(send)
             run.result = answer if send.method == "tools/call" else as_tool_result(answer)
-            run.outcome = self._outcome_of(run.result)
+            run.outcome = await self._outcome_of(run.result)
         except NotSent as error:
             run.outcome = self._unsent(error.message)
         except UpstreamRefused as error:
             run.refusal = error
-            run.outcome = self._outcome_of(error)
+            run.outcome = await self._outcome_of(error)
         except OutcomeUnknown as error:
             run.outcome = self._outcome(Status.UNKNOWN, error.message)
         except Exception:
@@ -310,14 +314,26 @@ class Executor:
             logger.exception("call %s: running it failed", record.id)
             run.outcome = self._outcome(Status.UNKNOWN, "the gateway failed while it ran")
 
-    def _outcome_of(self, answer: dict[str, Any] | UpstreamRefused) -> Outcome:
-        """What an upstream's answer says became of a call."""
+    async def _outcome_of(self, answer: dict[str, Any] | UpstreamRefused) -> Outcome:
+        """What an upstream's answer says became of a call. No cancel comes between the answer and this."""
         if isinstance(answer, UpstreamRefused):
             refused = {"content": [{"type": "text", "text": answer.message}], "isError": True}
-            return self._outcome(Status.FAILED, answer.message, refused)
+            return await self._with_result(self._outcome(Status.FAILED, answer.message), refused)
         if answer.get("isError") is True:
-            return self._outcome(Status.FAILED, "the tool answered with an error", answer)
-        return self._outcome(Status.SUCCEEDED, "", answer)
+            return await self._with_result(self._outcome(Status.FAILED, "the tool answered with an error"), answer)
+        return await self._with_result(self._outcome(Status.SUCCEEDED, ""), answer)
+
+    async def _with_result(self, outcome: Outcome, result: dict[str, Any]) -> Outcome:
+        """An outcome with what was answered. A large answer is taken in steps, between which others have their turn."""
+        async with resting():
+            text = canonical_text(result)
+            body = text.encode("utf-8")
+        if len(body) > LARGE_RESULT_BYTES:
+            with anyio.CancelScope(shield=True):
+                digest = await anyio.to_thread.run_sync(_digest, body)
+        else:
+            digest = _digest(body)
+        return replace(outcome, result_json=text, result_digest=digest, result_bytes=len(body))
 
     # Late answers.
 
@@ -326,7 +342,7 @@ class Executor:
 
     async def _settle_late(self, record: CallRecord, answer: dict[str, Any] | UpstreamRefused) -> None:
         """Settle a call of unknown outcome by the answer to its very send, which came when nobody waited any more."""
-        outcome = self._outcome_of(answer)
+        outcome = await self._outcome_of(answer)
         outcome = replace(outcome, detail=": ".join(filter(None, ("the upstream answered late", outcome.detail))))
         if record.decision.effect is Effect.ALLOW:
             outcome = _without_result(outcome)
@@ -342,22 +358,8 @@ class Executor:
     def _unsent(self, detail: str) -> Outcome:
         return Outcome(Status.FAILED, executed=False, at=to_text(self._clock.now()), detail=detail)
 
-    def _outcome(
-        self,
-        status: Literal[Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN],
-        detail: str,
-        result: dict[str, Any] | None = None,
-    ) -> Outcome:
-        body = canonical_bytes(result) if result is not None else None
-        return Outcome(
-            status=status,
-            executed=True,
-            at=to_text(self._clock.now()),
-            detail=detail,
-            result_json=body.decode() if body is not None else None,
-            result_digest="sha256:" + sha256(body).hexdigest() if body is not None else None,
-            result_bytes=len(body) if body is not None else None,
-        )
+    def _outcome(self, status: Literal[Status.SUCCEEDED, Status.FAILED, Status.UNKNOWN], detail: str) -> Outcome:
+        return Outcome(status=status, executed=True, at=to_text(self._clock.now()), detail=detail)
 
     # Progress.
 
@@ -379,6 +381,10 @@ class Executor:
                 await listener(progress, total, message)
 
         return tell
+
+
+def _digest(body: bytes) -> str:
+    return "sha256:" + sha256(body).hexdigest()
 
 
 def _may_let_something_run(event: CallEvent) -> bool:

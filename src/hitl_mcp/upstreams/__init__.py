@@ -6,6 +6,7 @@ What a call is, whether it may run and what its outcome means is decided elsewhe
 from hitl_mcp.upstreams.asker import Asker, Question, patient
 from hitl_mcp.upstreams.ledger import LateAnswer, Progress, Send
 from hitl_mcp.upstreams.mcp_servers import Upstream, Upstreams, UpstreamState
+from hitl_mcp.upstreams.pace import resting
 from hitl_mcp.upstreams.sign_ins import CALLBACK_PATH, CameBack, SignIns
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "UpstreamState",
     "Upstreams",
     "patient",
+    "resting",
 ]

@@ -49,6 +49,7 @@ from hitl_mcp.upstreams.asker import Asker, Question, declared_for, is_wanted, w
 from hitl_mcp.upstreams.launch import launch_for
 from hitl_mcp.upstreams.ledger import HOP_KEYS, Ledger, Send, without_hop_keys
 from hitl_mcp.upstreams.oauth import Access
+from hitl_mcp.upstreams.pace import resting
 from hitl_mcp.upstreams.results import NEEDS_INPUT, checked_result, why_unwritable, without_hop
 from hitl_mcp.upstreams.stdio import open_stdio
 from hitl_mcp.upstreams.streamable_http import Endpoint, open_http
@@ -336,7 +337,8 @@ class Connection:
         finally:
             self._running.discard(send.call_id)
             question = self._questions.pop(send.call_id, None)
-        result = checked_result(result, self.name)
+        async with resting():
+            result = checked_result(result, self.name)
         if question is not None and send.asker is None and result.get("isError") is True:
             words = next((block["text"] for block in result["content"] if block["type"] == "text"), "no reason given")
             raise UpstreamRefused(mcp_types.INVALID_REQUEST, f"{self._wanted(question)}: {words}", {"result": result})

@@ -10,14 +10,16 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import httpcore2
 import httpx2
 
 from hitl_mcp.limits import UPSTREAM_REST_SECONDS, UPSTREAM_TURN_SECONDS
 
-__all__ = ["Pace", "PacedNetwork", "PacedStream", "rest_seconds"]
+__all__ = ["Pace", "PacedNetwork", "PacedStream", "rest_seconds", "resting"]
 
 _RESTS = 4
 """How many times as long as it took an upstream rests: it gets at most a fifth of the loop."""
@@ -31,6 +33,20 @@ def rest_seconds(taken_seconds: float) -> float:
     if taken_seconds < UPSTREAM_TURN_SECONDS:
         return 0
     return min(_RESTS * taken_seconds, UPSTREAM_REST_SECONDS)
+
+
+@asynccontextmanager
+async def resting() -> AsyncIterator[None]:
+    """Work on one upstream's answer, then leave the loop to others for as long as is due to them.
+
+    No cancel comes in between: an answer that is there counts.
+    """
+    began = time.perf_counter()
+    yield
+    rest = rest_seconds(time.perf_counter() - began)
+    if rest > 0:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(rest)
 
 
 class Pace:

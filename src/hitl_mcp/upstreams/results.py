@@ -8,6 +8,7 @@ from typing import Any
 
 import mcp_types
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from hitl_mcp.canonical import compact_text
 from hitl_mcp.errors import OutcomeUnknown, UpstreamRefused
@@ -45,8 +46,7 @@ def checked_result(result: dict[str, Any], upstream: str) -> dict[str, Any]:
 def why_unwritable(value: object) -> str | None:
     """What keeps a value that an upstream sent from being written down as JSON and relayed, or None."""
     try:
-        text = compact_text(value)
-        text.encode("utf-8")
+        written = _written(value)
     except UnicodeEncodeError:
         return "it holds half of a surrogate pair"
     except ValueError:
@@ -54,9 +54,18 @@ def why_unwritable(value: object) -> str | None:
     except RecursionError:
         return "it is nested too deep"
     # Brackets inside texts count too, so only a result that has many of them is measured.
-    if text.count("[") + text.count("{") > RESULT_DEPTH_LEVELS and _is_deep(text):
+    if written.count(b"[") + written.count(b"{") > RESULT_DEPTH_LEVELS and _is_deep(written.decode()):
         return "it is nested too deep"
     return None
+
+
+def _written(value: object) -> bytes:
+    """A value as JSON: by the encoder that is quickest with long texts, unless it may hold what that one lets pass."""
+    try:
+        written = to_json(value, inf_nan_mode="constants")
+    except (ValueError, RecursionError):  # the other one says what is wrong
+        return compact_text(value).encode("utf-8")
+    return compact_text(value).encode("utf-8") if b"NaN" in written or b"Infinity" in written else written
 
 
 def _why_unusable(result: dict[str, Any]) -> str | None:
