@@ -11,6 +11,7 @@ import anyio
 import mcp_types as t
 import pytest
 from mcp import Client, MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning
 
 from tests.gateways import WAIT_SECONDS, site
 from tests.stories.citizens import POLICY, Owner, Town, program, town
@@ -164,6 +165,24 @@ async def test_upstreams_kept_apart_ask_each_its_own_client(place: Town) -> None
     assert seen[0]["connection"] != seen[1]["connection"]
     assert all("roots" in one["capabilities"] for one in seen)
     assert roots == owners[0].answer_to("roots")
+
+
+async def test_changed_roots_are_told_to_the_upstreams_that_know_them(place: Town) -> None:
+    """To those with a connection for this client, in the era that has such news; to none of another client."""
+    owner, other = Owner("three"), Owner("four")
+    async with (
+        agent_at(place.site, "bridge", "legacy", **owner.options()) as agent,
+        agent_at(place.site, "http", "legacy", **other.options()) as another,
+    ):
+        for name in ("apart", "older"):
+            await agent.call_tool(f"{name}__ask", {"kind": "roots"})
+            await another.call_tool(f"{name}__ask", {"kind": "roots"})
+            before = len(place.heard(name))
+            with pytest.warns(MCPDeprecationWarning):
+                await agent.send_roots_list_changed()
+            await place.hears(name, "roots changed")
+            await another.call_tool(f"{name}__ask", {"kind": "roots"})
+            assert place.heard(name)[before:].count(["roots changed"]) == 1
 
 
 # A modern client, which is asked by the answer to its call.

@@ -265,6 +265,15 @@ class Connection:
         except (MCPError, UpstreamError) as error:
             logger.warning("upstream `%s` did not take the log level: %s", self.name, error)
 
+    async def tell_roots_changed(self) -> None:
+        """Say that the client's roots are others now, where this connection is one client's that said it would tell."""
+        roots = self._declared.get("roots")
+        if self.is_modern or not isinstance(roots, dict) or roots.get("listChanged") is not True:
+            return
+        headers = {MCP_PROTOCOL_VERSION_HEADER: self.live_session().protocol_version or ""}
+        with anyio.move_on_after(LIST_SECONDS):
+            await self.live_wire().notify("notifications/roots/list_changed", None, {"headers": headers})
+
     async def list_tools(self) -> Listing:
         """List all tools, as the upstream wrote them.
 

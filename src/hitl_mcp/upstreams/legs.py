@@ -98,6 +98,11 @@ class Legs:
         """Those that are open."""
         return tuple(leg.connection for leg in self._live().values() if leg.connection is not None)
 
+    def of(self, conversation: str) -> tuple[Connection, ...]:
+        """Those that are open for one conversation."""
+        own = (leg for leg in self._live().values() if leg.conversation == conversation)
+        return tuple(leg.connection for leg in own if leg.connection is not None)
+
     async def opens(self, wanted: Wanted) -> bool:
         """Whether such a connection is open, or can be opened."""
         with suppress(NotSent):

@@ -151,6 +151,11 @@ class Upstream:
         for connection in (*first, *(self._legs.connections if self._legs is not None else ())):
             await connection.tell_log_level()
 
+    async def roots_changed(self, conversation: str) -> None:
+        """Tell it that a client's roots are others now, on the connections that it has for that client."""
+        for connection in self._legs.of(conversation) if self._legs is not None and conversation else ():
+            await connection.tell_roots_changed()
+
     async def subscribe(self, uri: str) -> None:
         """Have the upstream say when this resource changes, until as many `unsubscribe` as this was called.
 

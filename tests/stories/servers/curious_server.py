@@ -113,6 +113,9 @@ class Curious:
         )
         # Not by the constructor, which warns that this is deprecated.
         self.server.add_request_handler("logging/setLevel", t.SetLevelRequestParams, self._level)
+        self.server.add_notification_handler(
+            "notifications/roots/list_changed", t.NotificationParams, self._roots_changed
+        )
 
     def _note(self, *what: Any) -> None:
         self.heard.append(list(what))
@@ -264,6 +267,9 @@ class Curious:
         about = params.ref.name if isinstance(params.ref, t.PromptReference) else params.ref.uri
         values = [f"{self.name} {about} {params.argument.name}={params.argument.value}"]
         return t.CompleteResult(completion=t.Completion(values=values, total=1, has_more=False))
+
+    async def _roots_changed(self, ctx: Context, params: t.NotificationParams) -> None:
+        self._note("roots changed")
 
     async def _level(self, ctx: Context, params: t.SetLevelRequestParams) -> t.EmptyResult:
         self.levels.append(params.level)

@@ -113,7 +113,7 @@ def of_context(ctx: Context, params: Mapping[str, Any]) -> ClientRequest:
     declared = sdk.client_capabilities
     related = ServerMessageMetadata(related_request_id=ctx.request_id)
     return ClientRequest(
-        caller=_caller_of(ctx),
+        caller=caller_of(ctx),
         id=ctx.request_id,
         version=ctx.protocol_version,
         params=params,
@@ -189,7 +189,8 @@ def agent_of(ctx: Context) -> str:
     return agent
 
 
-def _caller_of(ctx: Context) -> Caller:
+def caller_of(ctx: Context) -> Caller:
+    """Who sent what the SDK took apart."""
     if isinstance(ctx.lifespan_context, Caller):
         return ctx.lifespan_context
     agent = agent_of(ctx)

@@ -250,6 +250,14 @@ class Relay:
         """Its resources changed: whose is whose is found out anew."""
         self._directory.forget(upstream.name)
 
+    # Roots.
+
+    async def roots_changed(self, conversation: str) -> None:
+        """Tell the upstreams that know this client's roots that they are others now."""
+        async with anyio.create_task_group() as tasks:
+            for upstream in self._upstreams.all():
+                tasks.start_soon(upstream.roots_changed, conversation)
+
     # Logs.
 
     def log_level_of(self, asked: ClientRequest) -> str | None:

@@ -33,7 +33,7 @@ from hitl_mcp.gate import AgentCall, Gate
 from hitl_mcp.limits import AGENT_REQUESTS
 from hitl_mcp.releasing import Releasing
 from hitl_mcp.store import SqliteStore
-from hitl_mcp.surfaces.agents.asked import Caller, ClientRequest, Context, agent_of, of_context
+from hitl_mcp.surfaces.agents.asked import Caller, ClientRequest, Context, agent_of, caller_of, of_context
 from hitl_mcp.surfaces.agents.asking import AfterAsking, Asking
 from hitl_mcp.surfaces.agents.in_flight import InFlight
 from hitl_mcp.surfaces.agents.listeners import Listeners, Spawn
@@ -104,6 +104,7 @@ class AgentServer(Server[Any]):
         # Not by the constructor, which warns that this is deprecated.
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         self.add_notification_handler("notifications/initialized", types.NotificationParams, listeners.initialized)
+        self.add_notification_handler("notifications/roots/list_changed", types.NotificationParams, self._roots_changed)
         # Instead of the SDK's own middleware, which makes a span of every request for a tracer that is not there.
         self.middleware[:] = [self._bounded, self._answer_calls]
         self._who = self.server_info_stamp  # made anew, deeply, each time it is asked for
@@ -205,6 +206,9 @@ class AgentServer(Server[Any]):
         except Exception:
             logger.exception("`%s` failed in the gateway", method)
             raise MCPError(types.INTERNAL_ERROR, "the gateway failed") from None
+
+    async def _roots_changed(self, ctx: Context, params: types.NotificationParams) -> None:
+        await self._relay.roots_changed(caller_of(ctx).conversation)
 
     async def _set_level(self, ctx: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
         await self._relay.set_level(of_context(ctx, ctx.params or {}))
