@@ -189,6 +189,7 @@ async def test_the_raw_view_must_be_seen_whole_as_well(desk: Desk, dana: Seat) -
     await dana.page.keyboard.press("v")
     await dana.page.locator(".arguments .end").scroll_into_view_if_needed()
     await expect(dana.page.locator(".arguments .end")).to_be_in_viewport()
+    await dana.page.clock.run_for(500)
     await dana.page.keyboard.press("a")
     await expect(dana.approve).to_have_attribute("aria-disabled", "true")
     await dana.page.locator("#detail .scroll").focus()
@@ -197,21 +198,20 @@ async def test_the_raw_view_must_be_seen_whole_as_well(desk: Desk, dana: Seat) -
     assert await approvals(desk, record) == 0
 
 
+_ROOM = """key => {
+  const { scrollTop, scrollHeight, clientHeight } = document.querySelector(".scroll");
+  return key === "PageUp" ? scrollTop : scrollHeight - clientHeight - scrollTop;
+}"""
+_LISTEN = """() => {
+  const scroller = document.querySelector(".scroll");
+  window.scrolled = new Promise((done) => scroller.addEventListener("scrollend", done, { once: true }));
+}"""
+
+
 async def _scroll_through(seat: Seat, key: str) -> None:
-    """Press a key that scrolls until nothing moves any more, and look at what is there for a moment each time."""
-    place = "() => document.querySelector('.scroll').scrollTop"
-    before = None
-    while (now := await seat.page.evaluate(place)) != before:
-        before = now
+    """Press a key that scrolls until nothing is left in its direction, and look for a moment each time."""
+    while await seat.page.evaluate(_ROOM, key) > 1:
+        await seat.page.evaluate(_LISTEN)
         await seat.page.keyboard.press(key)
-        # A key may scroll smoothly: over when two frames show the same place.
-        await seat.page.evaluate(
-            """async () => {
-              const scroller = document.querySelector(".scroll");
-              for (let last = null; last !== scroller.scrollTop;) {
-                last = scroller.scrollTop;
-                for (let frame = 0; frame < 4; frame += 1) await new Promise(requestAnimationFrame);
-              }
-            }"""
-        )
+        await seat.page.evaluate("window.scrolled.then(() => null)")  # it may scroll smoothly, and begin late
         await seat.page.clock.run_for(250)
